@@ -1,0 +1,1 @@
+//! Runs a plan of reimage: key, look up, execute, ingest.

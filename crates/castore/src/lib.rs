@@ -1,0 +1,1 @@
+//! Content-addressed trees, diffs, actions and the store of reimage.

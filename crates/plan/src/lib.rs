@@ -1,0 +1,1 @@
+//! Specs, pins, locks and plans of reimage as pure data.

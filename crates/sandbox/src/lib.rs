@@ -1,0 +1,1 @@
+//! One command of reimage in Linux namespaces.

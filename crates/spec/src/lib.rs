@@ -1,0 +1,1 @@
+//! Evaluates Nickel specs of reimage.

@@ -1,0 +1,3 @@
+//! What developers of reimage run.
+
+fn main() {}
