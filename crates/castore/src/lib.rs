@@ -1,1 +1,25 @@
-//! Content-addressed trees, diffs, actions and the store of reimage.
+//! Content-addressed values and the store that keeps them.
+//!
+//! Digests name bytes, a [`Tree`] names a file system, a [`Diff`] names what one step changed in it, an
+//! [`Action`](crate::Action) names a piece of work by everything that can influence its result. Nothing here
+//! knows of specs, images, networks or sandboxes.
+
+mod attrs;
+mod diff;
+mod digest;
+mod encoding;
+mod links;
+mod node;
+mod path;
+mod tree;
+mod view;
+
+pub use attrs::{Attrs, XattrError, xattr_allowed};
+pub use diff::{Change, Diff};
+pub use digest::{Digest, DigestError, Hasher, Sha256, Sha256Hasher};
+pub use encoding::{DecodeError, Decoder, Encoder};
+pub use links::{LinkError, Links};
+pub use node::{Entry, Node};
+pub use path::{PathComponent, PathError, TreePath};
+pub use tree::{Tree, TreeError};
+pub use view::{Captured, View};
