@@ -1,1 +1,14 @@
-//! Specs, pins, locks and plans of reimage as pure data.
+//! Specs, pins, locks and plans as pure data.
+//!
+//! A [`Spec`] is what a user wrote, extracted from Nickel; a [`Lock`] pins what it names; a [`Plan`] is the
+//! two together: what is to be built, in order. **Invariant:** this crate opens no file.
+
+mod mode;
+mod spec;
+
+pub use mode::{Mode, ModeError};
+pub use spec::{
+    Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
+    Healthcheck, Http, Image, Limits, Local, Owner, Place, Platform, PlatformError, Repository,
+    Run, Scripts, Section, Spec, Step, StepId, StepKind, Target, Unpack,
+};
