@@ -29,10 +29,10 @@ impl Encoder {
     /// Appends an unsigned number.
     pub fn number(&mut self, mut value: u64) -> &mut Self {
         while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
+            self.0.push(value.to_le_bytes()[0] | 0x80);
             value >>= 7;
         }
-        self.0.push(value as u8);
+        self.0.push(value.to_le_bytes()[0]);
         self
     }
 
