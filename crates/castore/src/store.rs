@@ -52,6 +52,7 @@ mod results;
 mod values;
 
 pub use blobs::BlobReader;
+pub(crate) use memos::Generation;
 pub use once::Once;
 pub use results::PutResult;
 

@@ -77,17 +77,15 @@ fn examples() -> Vec<Action> {
     ]
 }
 
+type Change<'a, T> = (&'a str, &'a dyn Fn(&mut T));
+
 /// Every change makes a digest that none of the others makes.
-fn all_differ<T: Clone>(
-    base: &T,
-    action: impl Fn(T) -> Action,
-    changes: &[(&str, &dyn Fn(&mut T))],
-) {
+fn all_differ<T: Clone>(base: &T, action: impl Fn(T) -> Action, changes: &[Change<'_, T>]) {
     let mut seen = BTreeMap::from([(action(base.clone()).digest(), "nothing")]);
     for (what, change) in changes {
-        let mut changed = base.clone();
-        change(&mut changed);
-        let before = seen.insert(action(changed).digest(), what);
+        let mut other = base.clone();
+        change(&mut other);
+        let before = seen.insert(action(other).digest(), what);
         assert_eq!(before, None, "changing {what} must change the digest");
     }
 }

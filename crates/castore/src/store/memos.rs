@@ -40,6 +40,14 @@ impl Store {
         Ok(Generation([m.ino(), m.mtime().cast_unsigned(), m.mtime_nsec().cast_unsigned()]))
     }
 
+    /// The present time by the clock of the store's file system.
+    pub(crate) fn present(&self) -> Result<std::time::SystemTime, StoreError> {
+        let path = self.tmp_name();
+        let time = fs::File::create_new(&path).and_then(|file| file.metadata()?.modified());
+        let _ = fs::remove_file(&path);
+        time.at("make", path)
+    }
+
     /// Says that blobs are missing, so that whoever relied on their presence looks again.
     pub(crate) fn blobs_are_missing(&self) {
         let _ = touch(&self.bucket("objects-v1").join("generation"));
