@@ -91,7 +91,7 @@ fn every_file_says_what_it_is() {
         sources(&root().join("crates")).into_iter().chain(sources(&root().join("xtask")))
     {
         assert!(
-            text.lines().take(3).any(|line| line.starts_with("//!")),
+            text.lines().take(12).any(|line| line.starts_with("//!")),
             "{} does not begin with `//!`",
             path.display()
         );
