@@ -20,7 +20,8 @@ pub(crate) struct EffectiveConfig {
 /// The configuration that each step of `plan` has, if any: an image its own over what it inherits; runs and
 /// packages hand on what they stand on; a copy, a source and declared outputs carry none.
 pub(crate) fn of_plan(plan: &Plan) -> Vec<Option<Arc<EffectiveConfig>>> {
-    let mut configs: Vec<Option<Arc<EffectiveConfig>>> = Vec::with_capacity(plan.spec().steps.len());
+    let mut configs: Vec<Option<Arc<EffectiveConfig>>> =
+        Vec::with_capacity(plan.spec().steps.len());
     for id in plan.ids() {
         let config = match &plan.step(id).kind {
             StepKind::Image(image) => {
@@ -37,11 +38,17 @@ pub(crate) fn of_plan(plan: &Plan) -> Vec<Option<Arc<EffectiveConfig>>> {
 }
 
 /// What a step that stands on `from` inherits: of several configurations the highest, else the empty one.
-pub(crate) fn of_stack(configs: &[Option<Arc<EffectiveConfig>>], from: &[StepId]) -> Arc<EffectiveConfig> {
+pub(crate) fn of_stack(
+    configs: &[Option<Arc<EffectiveConfig>>],
+    from: &[StepId],
+) -> Arc<EffectiveConfig> {
     highest(configs, from).unwrap_or_default()
 }
 
-fn highest(configs: &[Option<Arc<EffectiveConfig>>], from: &[StepId]) -> Option<Arc<EffectiveConfig>> {
+fn highest(
+    configs: &[Option<Arc<EffectiveConfig>>],
+    from: &[StepId],
+) -> Option<Arc<EffectiveConfig>> {
     from.iter().rev().find_map(|id| configs[id.0].clone())
 }
 
@@ -49,7 +56,8 @@ fn highest(configs: &[Option<Arc<EffectiveConfig>>], from: &[StepId]) -> Option<
 /// are added, the rest is replaced; an `entrypoint` drops an inherited `cmd`, as docker's does.
 pub(crate) fn inherit(base: EffectiveConfig, own: &Config) -> EffectiveConfig {
     let mut all = base.all;
-    let over = |under: &mut BTreeMap<String, Option<String>>, own: &BTreeMap<String, Option<String>>| {
+    let over = |under: &mut BTreeMap<String, Option<String>>,
+                own: &BTreeMap<String, Option<String>>| {
         under.extend(own.clone());
         under.retain(|_, value| value.is_some());
     };
@@ -74,7 +82,8 @@ pub(crate) fn inherit(base: EffectiveConfig, own: &Config) -> EffectiveConfig {
         list.sort();
         list.dedup();
     }
-    let env = all.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    let env =
+        all.env.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
     EffectiveConfig { env, workdir: all.workdir.clone(), user: all.user.clone(), all }
 }
 

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use reimage_castore::{ActionDigest, ActionResult, Digest, Node, Output, Store, Tree, TreePath, View};
+use reimage_castore::{
+    ActionDigest, ActionResult, Digest, Node, Output, Store, Tree, TreePath, View,
+};
 use reimage_plan::{Place, Plan, StepId, StepKind};
 use reimage_sandbox::Zygote;
 
@@ -223,7 +225,9 @@ impl<'a> Engine<'a> {
         Ok(Scratch(path))
     }
 
-    pub(crate) fn lock_composed(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Digest, Digest), Digest>> {
+    pub(crate) fn lock_composed(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<(Digest, Digest), Digest>> {
         self.composed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -84,7 +84,9 @@ impl StepError {
     /// Where the step was written, if the error is about one.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::Failed { place, .. } | Self::OutputNotWritten { place, .. } | Self::Step { place, .. } => Some(place),
+            Self::Failed { place, .. }
+            | Self::OutputNotWritten { place, .. }
+            | Self::Step { place, .. } => Some(place),
             Self::Stack(_) | Self::Store(_) | Self::Sandbox(_) => None,
         }
     }

@@ -11,8 +11,8 @@ use std::{
 
 use fs_err as fs;
 use reimage_castore::{
-    Action, ActionDigest, ActionResult, Change, Clock, Demand, Demands, Diff, Digest, Entry, Output, Patterns, RunAction,
-    Tree, TreePath, View,
+    Action, ActionDigest, ActionResult, Change, Clock, Demand, Demands, Diff, Digest, Entry,
+    Output, Patterns, RunAction, Tree, TreePath, View,
 };
 use reimage_plan::{Command, Platform, Run, StepId};
 use reimage_sandbox::{self as sandbox, Input, Limits, Network, Outcome, Streams, UpperOn};
@@ -59,7 +59,8 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         (None, None) => TreePath::root(),
     };
     // HOME is in the root's passwd and so in the key by way of the root; it is set when the step starts.
-    let mut env: BTreeMap<String, Option<String>> = config.env.into_iter().map(|(k, v)| (k, Some(v))).collect();
+    let mut env: BTreeMap<String, Option<String>> =
+        config.env.into_iter().map(|(k, v)| (k, Some(v))).collect();
     env.extend(run.env.clone());
     let action = RunAction {
         root: stack.digests(),
@@ -103,7 +104,9 @@ fn execute(
 ) -> Result<ActionResult, StepError> {
     let platform = run.platform.clone().unwrap_or_default();
     if platform != Platform::default() {
-        return Err(engine.error(id, format!("It runs on `{platform}`, and this machine is another")));
+        return Err(
+            engine.error(id, format!("It runs on `{platform}`, and this machine is another"))
+        );
     }
     let scratch = engine.scratch(id)?;
     let (command, layout) = command(engine, id, run, prepared, scratch.path())?;
@@ -234,22 +237,34 @@ fn outputs_tree(
 ) -> Result<Tree, StepError> {
     let mut kept = Tree::default();
     for output in outputs {
-        let (at, view, diff) = views.iter().rev().find(|(at, ..)| output.starts_with(at)).expect("the root holds every path");
+        let (at, view, diff) = views
+            .iter()
+            .rev()
+            .find(|(at, ..)| output.starts_with(at))
+            .expect("the root holds every path");
         let mut above = view.clone();
         above.push(Arc::new(diff.clone()));
         let below = output.below(at).expect("it was found by that");
         let path = above.resolve(&below).map_err(|e| engine.error(id, e))?;
-        let written = path.is_root() || diff.below(&path).any(|(_, change)| change.entry().is_some());
+        let written =
+            path.is_root() || diff.below(&path).any(|(_, change)| change.entry().is_some());
         if !written {
             let wrote = diff.iter().filter(|(_, c)| c.entry().is_some_and(|e| !e.is_directory()));
             let wrote = wrote.map(|(p, _)| at.join(p).unwrap_or_default().to_string()).collect();
-            return Err(StepError::OutputNotWritten { step: engine.name(id), place: engine.place(id), output: output.clone(), wrote });
+            return Err(StepError::OutputNotWritten {
+                step: engine.name(id),
+                place: engine.place(id),
+                output: output.clone(),
+                wrote,
+            });
         }
         let tree = above.tree().map_err(|e| engine.error(id, e))?;
         for (found, entry) in tree.below(&path) {
             let below = found.below(&path).expect("it lies below");
             let to = output.join(&below).map_err(|e| engine.error(id, e))?;
-            let hidden = at.is_root() && capture::never_kept(&to) && !outputs.iter().any(|o| !o.is_root() && to.starts_with(o));
+            let hidden = at.is_root()
+                && capture::never_kept(&to)
+                && !outputs.iter().any(|o| !o.is_root() && to.starts_with(o));
             if hidden || exclude.matches(&to) {
                 continue;
             }
@@ -260,7 +275,11 @@ fn outputs_tree(
             }
         }
         for group in tree.links().iter() {
-            let group: Vec<_> = group.iter().filter_map(|p| output.join(&p.below(&path)?).ok()).filter(|p| kept.get(p).is_some()).collect();
+            let group: Vec<_> = group
+                .iter()
+                .filter_map(|p| output.join(&p.below(&path)?).ok())
+                .filter(|p| kept.get(p).is_some())
+                .collect();
             if group.len() > 1 {
                 // Two outputs may hold the same group: it is linked once.
                 let _ = kept.link(group);
@@ -304,10 +323,16 @@ impl Log {
     }
 
     /// Runs `command` with stdout and stderr on one pipe: their order is kept.
-    pub(crate) fn run(&self, engine: &Engine<'_>, id: StepId, command: &sandbox::Command) -> Result<Outcome, StepError> {
+    pub(crate) fn run(
+        &self,
+        engine: &Engine<'_>,
+        id: StepId,
+        command: &sandbox::Command,
+    ) -> Result<Outcome, StepError> {
         let (mut reader, writer) = std::io::pipe().map_err(|e| engine.error(id, e))?;
         let null = fs::File::open("/dev/null").map_err(|e| engine.error(id, e))?;
-        let streams = Streams { input: null.as_fd(), output: writer.as_fd(), error: writer.as_fd() };
+        let streams =
+            Streams { input: null.as_fd(), output: writer.as_fd(), error: writer.as_fd() };
         let running = engine.zygote().spawn(command, streams)?;
         drop(writer);
         std::thread::scope(|scope| {
@@ -332,7 +357,11 @@ impl Log {
                 self.file.file().write_all(&buffer[..count])?;
                 kept += count as u64;
             }
-            engine.say(Event::Output { step: id, name: engine.name(id), bytes: buffer[..count].to_vec() });
+            engine.say(Event::Output {
+                step: id,
+                name: engine.name(id),
+                bytes: buffer[..count].to_vec(),
+            });
         }
     }
 
@@ -344,7 +373,10 @@ impl Log {
         let digest = engine.store().put(&text)?;
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| (*line).to_owned()).collect();
+        let tail = lines[lines.len().saturating_sub(TAIL)..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect();
         Ok(LogText { digest, tail })
     }
 }
