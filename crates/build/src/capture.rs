@@ -37,6 +37,17 @@ pub(crate) struct Kept {
     pub(crate) notes: Vec<String>,
 }
 
+impl Kept {
+    /// Drops the paths that `unwanted` says.
+    pub(crate) fn leave_out(&mut self, unwanted: impl Fn(&TreePath) -> bool) {
+        self.captured.entries.retain(|path, _| !unwanted(path));
+        for group in &mut self.captured.links {
+            group.retain(|path| !unwanted(path));
+        }
+        self.captured.links.retain(|group| group.len() > 1);
+    }
+}
+
 /// Files that are open at a time while their contents go into the store.
 const BATCH: usize = 256;
 

@@ -2,9 +2,19 @@
 //!
 //! What is above the node in the result is only implied, so that laid upon a root it changes nothing of it.
 
-use reimage_castore::{Entry, LayError, Node, Patterns, Tree, TreePath, View};
-use reimage_plan::Copy;
+use std::sync::Arc;
+
+use reimage_castore::{
+    Action, CopyAction, Diff, Entry, LayError, Node, Patterns, Source, Tree, TreePath, View,
+};
+use reimage_plan::{Copy, StepId};
 use thiserror::Error;
+
+use crate::{
+    StepError,
+    engine::{Engine, Made},
+    stack::{Stack, Value},
+};
 
 /// A copy that cannot be made.
 #[derive(Debug, Error)]
@@ -45,8 +55,47 @@ fn there(nearest: &Option<(TreePath, Vec<String>)>) -> String {
     }
 }
 
-/// Makes the copy of what `view` shows, or of a single `file`.
-pub(crate) fn copy(view: &View, source: &Tree, copy: &Copy) -> Result<Tree, CopyError> {
+/// Makes the copy, or finds it made.
+pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Copy) -> Result<Made, StepError> {
+    let single = match step.from[..] {
+        [one] => match &engine.made(one).value {
+            Value::Tree(tree, digest) => Some((tree.clone(), *digest)),
+            Value::Diff(..) | Value::Image => None,
+        },
+        _ => None,
+    };
+    let root = TreePath::root();
+    let path = step.path.as_ref().unwrap_or(&root);
+    let stack = if single.is_some() { Stack::default() } else { engine.stack_for(&step.from)? };
+    let from = match &single {
+        Some((_, digest)) => vec![Source::Tree(*digest)],
+        None => stack.digests().into_iter().map(Source::Diff).collect(),
+    };
+    let action = Action::Copy(CopyAction {
+        from,
+        path: path.clone(),
+        to: step.to.as_ref().unwrap_or(path).clone(),
+        include: step.include.clone(),
+        exclude: step.exclude.clone(),
+        chown: step.chown.map(|owner| (owner.uid, owner.gid)),
+        chmod: step.chmod.as_ref().map(|mode| mode.as_str().to_owned()),
+        mtime: step.mtime,
+    });
+    engine.pure(&action.digest(), || {
+        let (view, tree) = match &single {
+            Some((tree, _)) => (View::new(vec![Arc::new(Diff::of_tree(tree))]), tree.clone()),
+            None => {
+                let view = stack.view();
+                let tree = view.tree().map_err(|e| engine.error(id, e))?;
+                (view, Arc::new(tree))
+            }
+        };
+        copy(&view, &tree, step).map_err(|e| engine.error(id, e))
+    })
+}
+
+/// Makes the copy of `source`, which `view` shows, too.
+fn copy(view: &View, source: &Tree, copy: &Copy) -> Result<Tree, CopyError> {
     let root = TreePath::root();
     let asked = copy.path.as_ref().unwrap_or(&root);
     // Links to directories on the way are followed, the last name is taken as it is.
