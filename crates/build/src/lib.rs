@@ -1,1 +1,22 @@
-//! Runs a plan of reimage: key, look up, execute, ingest.
+//! Runs a plan: key, look up, execute, keep, and say why.
+//!
+//! [`build`] makes every step of a [`Plan`](reimage_plan::Plan) once, from the store if its result is there;
+//! one file for each way to make a step. [`lock`] pins the sources of a spec.
+
+mod baseline;
+mod capture;
+mod config;
+mod copy;
+mod engine;
+mod error;
+mod event;
+mod queue;
+mod roots;
+mod run;
+mod stack;
+mod users;
+
+pub use baseline::{FILE_TIME, VERSION as BASELINE};
+pub use error::{BuildError, StepError};
+pub use event::Event;
+pub use stack::StackError;

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use reimage_castore::TreePath;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::Mode;
@@ -31,6 +32,13 @@ impl Spec {
 /// The number of a step within its [`Spec`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(pub usize);
+
+impl Serialize for StepId {
+    /// As nothing: a definition names what it refers to by definition, never by number.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
 
 /// A field of the spec that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +111,7 @@ impl fmt::Display for Place {
 }
 
 /// The constructors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum StepKind {
     /// Files of the project.
     Local(Local),
@@ -148,11 +156,13 @@ impl StepKind {
 }
 
 /// `re.Local`: a file or directory of the project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Local {
     /// Where it lies on this machine; in no digest.
+    #[serde(skip)]
     pub path: PathBuf,
     /// The project's root on this machine, up to which `.gitignore` files count; in no digest.
+    #[serde(skip)]
     pub project: PathBuf,
     /// Only what one of these patterns matches.
     pub include: Option<Vec<String>>,
@@ -165,21 +175,21 @@ pub struct Local {
 }
 
 /// Unpacking an archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Unpack {
     /// Leading path components to drop.
     pub strip: u32,
 }
 
 /// `re.Files`: files, links and directories written in the spec.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Files {
     /// By path.
     pub files: BTreeMap<TreePath, FileEntry>,
 }
 
 /// One entry of `re.Files`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileEntry {
     /// What it is.
     pub content: FileContent,
@@ -190,7 +200,7 @@ pub struct FileEntry {
 }
 
 /// What an entry of `re.Files` is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum FileContent {
     /// A file with this text.
     Text(String),
@@ -201,7 +211,7 @@ pub enum FileContent {
 }
 
 /// A numeric owner: `UID:GID`; the group of a bare `UID` is the same number, as for docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Owner {
     /// User.
     pub uid: u32,
@@ -210,7 +220,7 @@ pub struct Owner {
 }
 
 /// `re.Http`: one file, or what an archive holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Http {
     /// Its URL.
     pub url: String,
@@ -219,7 +229,7 @@ pub struct Http {
 }
 
 /// `re.Debian`: packages from signed indexes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Debian {
     /// The root they are installed upon, lowest first.
     pub from: Vec<StepId>,
@@ -242,7 +252,7 @@ pub struct Debian {
 }
 
 /// What becomes of the packages' own scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Scripts {
     /// `'run`
     Run,
@@ -251,7 +261,7 @@ pub enum Scripts {
 }
 
 /// One more apt repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Repository {
     /// Its URL.
     pub url: String,
@@ -264,7 +274,7 @@ pub struct Repository {
 }
 
 /// `re.Run`: one command in the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
     /// The root file system, lowest first.
     pub from: Vec<StepId>,
@@ -292,12 +302,13 @@ pub struct Run {
     pub cpus: Option<u32>,
     /// Where it runs; none: who asks.
     pub platform: Option<Platform>,
-    /// What it may use.
+    /// What it may use; in no digest.
+    #[serde(skip)]
     pub limits: Limits,
 }
 
 /// What a `Run` runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Command {
     /// Lines for a shell; none: `/bin/sh -e -c`.
     Script {
@@ -311,7 +322,7 @@ pub enum Command {
 }
 
 /// What time a step sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Clock {
     /// `'fixed`: the baseline's date.
     Fixed,
@@ -322,7 +333,7 @@ pub enum Clock {
 }
 
 /// Whether something of the machine is made up or real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Entropy {
     /// `'fixed`
     Fixed,
@@ -331,7 +342,7 @@ pub enum Entropy {
 }
 
 /// Limits of a step; beyond them it fails. None: the default of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Limits {
     /// Wall time; default one hour.
     pub timeout: Option<Duration>,
@@ -344,7 +355,7 @@ pub struct Limits {
 }
 
 /// `re.Copy`: merge, take, filter, own, place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Copy {
     /// What is merged, lowest first.
     pub from: Vec<StepId>,
@@ -365,7 +376,7 @@ pub struct Copy {
 }
 
 /// `re.Image`: layers and configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Image {
     /// Steps, lowest first.
     pub layers: Vec<StepId>,
@@ -386,7 +397,7 @@ pub struct Image {
 }
 
 /// Configuration of an image: docker's words; an absent field is inherited.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Config {
     /// ENTRYPOINT
     pub entrypoint: Option<Vec<String>>,
@@ -415,7 +426,7 @@ pub struct Config {
 }
 
 /// HEALTHCHECK of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Healthcheck {
     /// Exits 0 when healthy.
     pub cmd: Option<Vec<String>>,
@@ -434,7 +445,7 @@ pub struct Healthcheck {
 }
 
 /// An encoder, as frozen by the baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
 pub enum Compression {
     /// `'gzip`
     #[default]
@@ -446,7 +457,7 @@ pub enum Compression {
 }
 
 /// A platform as docker writes it: `linux/amd64`, `linux/arm/v7`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Platform {
     /// TARGETARCH: `amd64`
     pub architecture: String,
