@@ -8,8 +8,10 @@ use reimage_spec::{FieldPath, Request, evaluate, find_project};
 fn main() -> ExitCode {
     let mut words: Vec<String> = env::args().skip(1).collect();
     let quiet = words.iter().position(|word| word == "-q").map(|at| words.remove(at)).is_some();
-    let sets: Vec<String> =
-        words.extract_if(.., |word| word.starts_with("--set=")).map(|w| w[6..].to_owned()).collect();
+    let sets: Vec<String> = words
+        .extract_if(.., |word| word.starts_with("--set="))
+        .map(|w| w[6..].to_owned())
+        .collect();
     let (file, names) = words.split_first().expect("a file");
     let names: Vec<FieldPath> =
         names.iter().map(|name| name.parse().expect("the path of a field")).collect();

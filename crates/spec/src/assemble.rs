@@ -39,7 +39,8 @@ pub(crate) fn assemble(
                 continue;
             }
             let found = &walker.nodes[node];
-            let place = found.span.and_then(|s| walker.machine.sources.place(s)).unwrap_or_default();
+            let place =
+                found.span.and_then(|s| walker.machine.sources.place(s)).unwrap_or_default();
             let kind = match &found.content {
                 Some(Content::Step(kind)) => kind,
                 Some(Content::Blank) => {

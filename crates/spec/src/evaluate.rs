@@ -139,8 +139,12 @@ fn exceeded(limit: Exceeded, limits: EvalLimits) -> SpecError {
         Exceeded::Time => ("takes too long", format!("{} s", limits.time.as_secs_f64())),
         Exceeded::Memory => ("takes too much memory", format!("{} MiB", limits.memory >> 20)),
     };
-    let fault = Diagnostic::error(format!("evaluating the spec {what}: it was stopped after {much}"))
-        .note("look for a function that calls itself without end, or for a list that grows without end");
+    let fault = Diagnostic::error(format!(
+        "evaluating the spec {what}: it was stopped after {much}"
+    ))
+    .note(
+        "look for a function that calls itself without end, or for a list that grows without end",
+    );
     SpecError { diagnostics: Sources::default().diagnostics(vec![fault]) }
 }
 
@@ -228,9 +232,9 @@ fn expression(
 ) -> Result<NickelValue, Fault> {
     let path = SourcePath::Path(PathBuf::from(ROOT).join(format!("@{name}")), InputFormat::Nickel);
     let id: FileId = context.import_resolver.sources.add_string(path, text);
-    context.prepare_eval(id).map_err(|error| {
-        explain(error, context.import_resolver.sources.files(), sources)
-    })
+    context
+        .prepare_eval(id)
+        .map_err(|error| explain(error, context.import_resolver.sources.files(), sources))
 }
 
 impl Prepared {

@@ -36,11 +36,8 @@ fn generic(error: Error, files: &Files, sources: &Sources) -> Fault {
             .iter()
             .filter_map(|label| sources.at(span(label.file_id, &label.range), &label.message))
             .collect();
-        let severity = if found.severity == Theirs::Warning {
-            Severity::Warning
-        } else {
-            Severity::Error
-        };
+        let severity =
+            if found.severity == Theirs::Warning { Severity::Warning } else { Severity::Error };
         faults.push(Diagnostic { severity, message: found.message, labels, notes: found.notes });
     }
     faults

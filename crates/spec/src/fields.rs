@@ -211,9 +211,8 @@ impl<'m, 'a> Fields<'m, 'a> {
                 "re.Image" if name == "from" => "an image has no field `from`".to_owned(),
                 owner => format!("`{owner}` has no field `{name}`"),
             };
-            self.faults.push(
-                Diagnostic::error(message).label(self.machine.at(span.or(self.span), text)),
-            );
+            self.faults
+                .push(Diagnostic::error(message).label(self.machine.at(span.or(self.span), text)));
         }
         self.faults
     }

@@ -221,7 +221,9 @@ fn run(fields: &mut Fields) -> Option<Content> {
         (None, None) => return Some(Content::Blank),
         (Some(_), Some(_)) => {
             let label = fields.machine.at(fields.span, "remove one of them");
-            fields.faults.push(Diagnostic::error("{step} has both `script` and `command`").label(label));
+            fields
+                .faults
+                .push(Diagnostic::error("{step} has both `script` and `command`").label(label));
             return None;
         }
     };
@@ -255,8 +257,10 @@ fn inputs(
     let mut inputs = std::collections::BTreeMap::new();
     for (key, span, entry) in fields.entries(&value)? {
         let fault = |why: String| {
-            vec![Diagnostic::error(format!("`inputs`: {why}"))
-                .label(fields.machine.at(span.or(entry.span), ""))]
+            vec![
+                Diagnostic::error(format!("`inputs`: {why}"))
+                    .label(fields.machine.at(span.or(entry.span), "")),
+            ]
         };
         let path = tree_path(&key).map_err(fault)?;
         if path.is_root() {
@@ -320,11 +324,8 @@ fn image(fields: &mut Fields) -> Option<Image> {
         author: fields.get("author", string),
         healthcheck: fields.get("healthcheck", healthcheck),
     };
-    let compressions = &[
-        ("gzip", Compression::Gzip),
-        ("zstd", Compression::Zstd),
-        ("none", Compression::None),
-    ];
+    let compressions =
+        &[("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("none", Compression::None)];
     let compression = fields.get("compression", tag(compressions)).unwrap_or_default();
     let image = Image {
         layers: Vec::new(),

@@ -67,8 +67,7 @@ pub(crate) struct Loader<'a> {
 /// Makes the library known under its two names.
 pub(crate) fn add_library(hub: &mut CacheHub) {
     for path in [Path::new(ROOT).join(LIBRARY_FILE), Path::new(PACKAGE).join("main.ncl")] {
-        hub.sources
-            .add_string(SourcePath::Path(path, InputFormat::Nickel), LIBRARY.to_owned());
+        hub.sources.add_string(SourcePath::Path(path, InputFormat::Nickel), LIBRARY.to_owned());
     }
     hub.sources.add_import_paths(std::iter::once(PathBuf::from(ROOT)));
     let mut packages = PackageMap::default();
@@ -131,7 +130,8 @@ impl Loader<'_> {
             Ok(real) => real,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let library = closest(said, [LIBRARY_FILE].into_iter());
-                let text = library.map_or("not found".to_owned(), |l| format!("did you mean `{l}`?"));
+                let text =
+                    library.map_or("not found".to_owned(), |l| format!("did you mean `{l}`?"));
                 return Err(Box::new(
                     fault(format!("no file `{said}` to import"), &text)
                         .note("a path is relative to the file that imports it"),

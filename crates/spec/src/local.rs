@@ -41,14 +41,11 @@ fn host_path(fields: &mut Fields, value: Value) -> Result<PathBuf, Fault> {
     };
     match fs_err::canonicalize(&lexical) {
         Ok(real) if real.starts_with(&project.root) => Ok(real),
-        Ok(_) => {
-            Err(outside(format!("`{said}` leads out of the project through a symbolic link")))
-        }
+        Ok(_) => Err(outside(format!("`{said}` leads out of the project through a symbolic link"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let place = span.and_then(|span| fields.machine.sources.place(span));
-            let names = place.map_or(String::new(), |p| {
-                format!(", which {}:{} names", p.file, p.line)
-            });
+            let names =
+                place.map_or(String::new(), |p| format!(", which {}:{} names", p.file, p.line));
             let shown = project.shown(&lexical);
             Err(vec![
                 Diagnostic::error(format!("no file `{shown}`{names}")).label(label("")).note(

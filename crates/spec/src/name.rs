@@ -20,7 +20,9 @@ pub enum NameError {
         path: String,
     },
     /// A file where a field is expected.
-    #[error("`{name}` looks like a file: to build all of its targets write `{name}#`, for one of them `{name}#images.web`")]
+    #[error(
+        "`{name}` looks like a file: to build all of its targets write `{name}#`, for one of them `{name}#images.web`"
+    )]
     File {
         /// The whole name.
         name: String,
@@ -162,7 +164,9 @@ impl fmt::Display for FieldPath {
             let dot = if number == 0 { "" } else { "." };
             let name = segment.0.join("*");
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '\'' | '*');
-            if segment.0.len() > 1 || (!name.is_empty() && name.chars().all(plain) && !name.contains('*')) {
+            if segment.0.len() > 1
+                || (!name.is_empty() && name.chars().all(plain) && !name.contains('*'))
+            {
                 write!(f, "{dot}{name}")?;
             } else {
                 let name = name.replace('\\', "\\\\").replace('"', "\\\"");

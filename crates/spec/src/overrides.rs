@@ -9,11 +9,7 @@ use std::{
 };
 
 use nickel_lang_core::{
-    ast::InputFormat,
-    cache::SourcePath,
-    eval::value::NickelValue,
-    files::FileId,
-    position::RawSpan,
+    ast::InputFormat, cache::SourcePath, eval::value::NickelValue, files::FileId, position::RawSpan,
 };
 
 use crate::{
@@ -98,12 +94,9 @@ impl Loader<'_> {
     fn flag(&mut self, flag: &str, number: usize, typed: &str, text: String) -> (PathBuf, FileId) {
         let directory = self.directory().to_owned();
         let file = directory.join(format!("@{flag} {number}"));
-        let id = self.hub.sources.add_string(
-            SourcePath::Path(file.clone(), InputFormat::Nickel),
-            text,
-        );
-        let shown =
-            if number == 0 { flag.to_owned() } else { format!("{flag} ({})", number + 1) };
+        let id =
+            self.hub.sources.add_string(SourcePath::Path(file.clone(), InputFormat::Nickel), text);
+        let shown = if number == 0 { flag.to_owned() } else { format!("{flag} ({})", number + 1) };
         self.sources.insert(id, Source::new(shown, directory, typed));
         (file, id)
     }

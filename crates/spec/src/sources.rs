@@ -26,7 +26,8 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(name: String, directory: PathBuf, text: &str) -> Self {
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        let lines =
+            std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
         Self { name, directory, text: text.into(), lines }
     }
 
@@ -124,15 +125,15 @@ impl Positions {
         let mut table = table.clone();
         // The next index, which the table does not say otherwise.
         let first = files.stdlib_modules().next();
-        let end = first.map_or(0, |id| {
-            table.push(TermPos::Original(files.source_span(id))).to_usize()
-        });
+        let end =
+            first.map_or(0, |id| table.push(TermPos::Original(files.source_span(id))).to_usize());
         Self { table, end }
     }
 
     /// The span of an index; none if it has none.
     pub(crate) fn span(&self, index: PosIdx) -> Option<RawSpan> {
-        let known = index != PosIdx::NONE && (index.to_usize() & (u32::MAX >> 1) as usize) < self.end;
+        let known =
+            index != PosIdx::NONE && (index.to_usize() & (u32::MAX >> 1) as usize) < self.end;
         if known { self.table.get(index).into_opt() } else { None }
     }
 

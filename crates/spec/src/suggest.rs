@@ -1,7 +1,10 @@
 //! Did you mean?
 
 /// The candidate closest to `word`, if it is close: at most a third of it differs.
-pub(crate) fn closest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn closest<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let length = word.chars().count();
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))

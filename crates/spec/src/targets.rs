@@ -45,7 +45,8 @@ pub(crate) fn baseline(
         return Some(1);
     }
     let label = machine.at(machine.span(&[&value]), "");
-    let message = format!("`baseline`: this version has the baseline 1 only, got {}", shown(&value));
+    let message =
+        format!("`baseline`: this version has the baseline 1 only, got {}", shown(&value));
     faults.push(Diagnostic::error(message).label(label));
     None
 }
@@ -99,7 +100,10 @@ pub(crate) fn select(
                 *used |= whole || one;
                 target |= whole || one;
             }
-            known.push(Target { section: holding, name: name.clone(), step: reimage_plan::StepId(0) }.path());
+            known.push(
+                Target { section: holding, name: name.clone(), step: reimage_plan::StepId(0) }
+                    .path(),
+            );
             if target || request.every_step {
                 wanted.push(Wanted { section: holding, name, field, key, target });
             }
@@ -182,9 +186,11 @@ pub(crate) fn walk(
                     let kind = walker.nodes[node].kind;
                     let label = walker.machine.at(span, format!("this is a `{kind}`"));
                     let message = format!("`{path}` is no image");
-                    faults.push(Diagnostic::error(message).label(label).note(
-                        "an image is a record under `re.Image`: `{ layers = [..] }`",
-                    ));
+                    faults.push(
+                        Diagnostic::error(message)
+                            .label(label)
+                            .note("an image is a record under `re.Image`: `{ layers = [..] }`"),
+                    );
                 }
                 if target {
                     roots.push(Root { section, name, node });

@@ -95,7 +95,7 @@ impl<'a> Walker<'a> {
         frames: &mut Vec<Frame>,
     ) -> Result<usize, Fault> {
         self.visits += 1;
-        let address = format!("{:p}", value.value);
+        let address = address(&value.value);
         if let Some(&node) = self.memo.get(&address) {
             return self.again(node, &value, root);
         }
@@ -146,8 +146,10 @@ impl<'a> Walker<'a> {
     /// Where a step was written: its record, or the first of its fields, or what refers to it.
     fn place(&self, value: &Value) -> Option<RawSpan> {
         let record = self.machine.span(&[&value.value]);
-        let values = || fields(&value.value).into_iter().flatten().filter_map(|(_, f)| f.value.as_ref());
-        let first = || values().filter_map(|v| self.machine.span(&[v])).min_by_key(|s| (s.src_id, s.start));
+        let values =
+            || fields(&value.value).into_iter().flatten().filter_map(|(_, f)| f.value.as_ref());
+        let first =
+            || values().filter_map(|v| self.machine.span(&[v])).min_by_key(|s| (s.src_id, s.start));
         record.or(value.span).or_else(first)
     }
 
@@ -166,12 +168,14 @@ impl<'a> Walker<'a> {
                 .into_iter()
                 .flatten()
                 .filter(|(_, field)| evaluated(field.value.as_ref()))
-                .filter_map(|(k, f)| Some((k.label().to_owned(), f.value_with_pending_contracts()?)))
+                .filter_map(|(k, f)| {
+                    Some((k.label().to_owned(), f.value_with_pending_contracts()?))
+                })
                 .collect();
             steps.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
             for (name, value) in steps {
                 let Ok(value) = self.machine.eval(value) else { continue };
-                let known = self.memo.get(&format!("{value:p}", value = value.clone()));
+                let known = self.memo.get(&address(&value));
                 let known = known.or_else(|| self.memo.get(&fingerprint(&value)));
                 if let Some(&node) = known {
                     names[node].push((section, name));
@@ -205,6 +209,11 @@ fn evaluated(value: Option<&NickelValue>) -> bool {
         Some(thunk) => thunk.state() == ThunkState::Evaluated,
         None => true,
     })
+}
+
+/// The address of a value; of the value itself, not of the reference to it.
+fn address(value: &NickelValue) -> String {
+    format!("{:p}", *value)
 }
 
 /// What the fields of a record hold, by address: two records with one fingerprint are the same step.

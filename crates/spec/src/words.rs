@@ -86,10 +86,7 @@ pub(crate) fn environment(
     }
 }
 
-pub(crate) fn texts(
-    fields: &mut Fields,
-    value: Value,
-) -> Result<BTreeMap<String, String>, Fault> {
+pub(crate) fn texts(fields: &mut Fields, value: Value) -> Result<BTreeMap<String, String>, Fault> {
     let entries = fields.entries(&value)?;
     entries.into_iter().map(|(key, _, entry)| Ok((key, string(fields, entry)?))).collect()
 }
@@ -148,7 +145,9 @@ pub(crate) fn tree_path(text: &str) -> Result<TreePath, String> {
     TreePath::new(text).map_err(|error| {
         let message = error.to_string();
         let mut letters = message.chars();
-        letters.next().map_or(String::new(), |first| first.to_lowercase().collect::<String>() + letters.as_str())
+        letters.next().map_or(String::new(), |first| {
+            first.to_lowercase().collect::<String>() + letters.as_str()
+        })
     })
 }
 
