@@ -6,6 +6,7 @@
 //! wrote.
 
 mod assemble;
+mod blame;
 mod budget;
 mod catalogue;
 mod diagnostic;
@@ -18,6 +19,7 @@ mod loader;
 mod local;
 mod machine;
 mod name;
+mod outline;
 mod overrides;
 mod project;
 mod sources;

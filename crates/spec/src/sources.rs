@@ -65,6 +65,11 @@ impl Sources {
         self.get(span.src_id)?.text.get(span.to_range::<usize>())
     }
 
+    /// Every file with its text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (FileId, &str)> {
+        self.known.iter().map(|(id, source)| (*id, &*source.text))
+    }
+
     /// A primary label there.
     pub(crate) fn at(&self, span: RawSpan, text: impl Into<String>) -> Option<Label> {
         let source = self.get(span.src_id)?;

@@ -95,7 +95,7 @@ impl<'a> Walker<'a> {
         frames: &mut Vec<Frame>,
     ) -> Result<usize, Fault> {
         self.visits += 1;
-        let address = format!("{:p}", value.value);
+        let address = address(&value.value);
         if let Some(&node) = self.memo.get(&address) {
             return self.again(node, &value, root);
         }
@@ -175,7 +175,7 @@ impl<'a> Walker<'a> {
             steps.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
             for (name, value) in steps {
                 let Ok(value) = self.machine.eval(value) else { continue };
-                let known = self.memo.get(&format!("{value:p}", value = value.clone()));
+                let known = self.memo.get(&address(&value));
                 let known = known.or_else(|| self.memo.get(&fingerprint(&value)));
                 if let Some(&node) = known {
                     names[node].push((section, name));
@@ -209,6 +209,11 @@ fn evaluated(value: Option<&NickelValue>) -> bool {
         Some(thunk) => thunk.state() == ThunkState::Evaluated,
         None => true,
     })
+}
+
+/// The address of a value; of the value itself, not of the reference to it.
+fn address(value: &NickelValue) -> String {
+    format!("{:p}", *value)
 }
 
 /// What the fields of a record hold, by address: two records with one fingerprint are the same step.
