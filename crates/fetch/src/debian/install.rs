@@ -134,7 +134,6 @@ pub fn unpack_only(store: &Store, view: &View, packages: &[Package]) -> Result<D
     if view.layers().is_empty() {
         merge.merged_usr();
     }
-    database.make_directories(&mut merge);
     for number in order.all() {
         let package = &packages[number];
         let name = package.control.name();
@@ -143,6 +142,7 @@ pub fn unpack_only(store: &Store, view: &View, packages: &[Package]) -> Result<D
             .map_err(|clash| InstallError::Clash { package: name.to_owned(), clash })?;
         database.add(package, true)?;
     }
+    database.make_directories(&mut merge);
     let mut diff = merge.finish();
     database.write(&mut diff)?;
     Ok(diff)
@@ -197,6 +197,7 @@ fn plan(store: &Store, view: &View, packages: &[Package]) -> Result<InstallPlan,
             preinst.insert(number);
         }
     }
+    database.make_directories(&mut merge);
     let mut diff = merge.finish();
     database.write(&mut diff)?;
     Ok(InstallPlan { order, placed, preinst, diff })

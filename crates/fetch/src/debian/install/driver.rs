@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use super::{INPUT, InstallPlan};
-use crate::debian::deb::Package;
+use crate::debian::deb::{Control, Package};
 
 /// The version of what drives dpkg: the script and what is placed before it runs.
 pub const DRIVER_VERSION: u32 = 1;
@@ -29,19 +29,14 @@ pub(super) fn deb_name(number: usize) -> String {
 /// The driver.
 pub(super) fn script(packages: &[Package], plan: &InstallPlan) -> String {
     let mut script = PROLOGUE.to_owned();
-    let name = |number: &usize| {
-        let control = &packages[*number].control;
-        // With the architecture, or dpkg does not know which of several is meant.
-        format!("{}:{}", control.name(), control.architecture())
-    };
-    let named = |control: &crate::debian::deb::Control| match control.architecture() {
+    // With the architecture, or dpkg does not know which of several is meant.
+    let named = |control: &Control| match control.architecture() {
         "all" => control.name().to_owned(),
         architecture => format!("{}:{architecture}", control.name()),
     };
     let names = |numbers: &[usize]| -> Vec<String> {
         numbers.iter().map(|number| named(&packages[*number].control)).collect()
     };
-    let _ = name;
     for number in plan.order.essential.iter().filter(|number| plan.preinst.contains(number)) {
         let control = &packages[*number].control;
         let (name, info, arch) = (control.name(), control.info_name(), control.architecture());
