@@ -34,8 +34,8 @@ pub(crate) struct Root {
     pub(crate) dir: OwnedFd,
     /// What the step writes to it.
     pub(crate) upper: OwnedFd,
-    /// What the step writes to each input.
-    pub(crate) input_uppers: Vec<OwnedFd>,
+    /// Path in the root of each input, and what the step writes to it.
+    pub(crate) inputs: Vec<(PathBuf, OwnedFd)>,
     /// The tmpfs of this sandbox.
     pub(crate) aux: OwnedFd,
     /// Paths of the root that no result holds.
@@ -101,11 +101,12 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         Ok(Path::new("/").join(full.strip_prefix(&path).unwrap_or(&full)))
     };
     bound_files(command, &aux, &dir, |fd| Ok(uncaptured.push(inside(fd)?)))?;
-    let mut input_uppers = Vec::new();
+    let mut inputs = Vec::new();
     for (at, input) in command.inputs.iter().enumerate() {
         let target = ensure(&dir, &input.target, true)?;
-        uncaptured.push(inside(&target)?);
-        input_uppers.push(mount_input(command, input, at, base, &names, &target)?);
+        let path = inside(&target)?;
+        uncaptured.push(path.clone());
+        inputs.push((path, mount_input(command, input, at, base, &names, &target)?));
     }
     for bind in &command.binds {
         let directory = fs::metadata(&bind.source)
@@ -119,7 +120,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         ensure(&dir, &command.workdir, true)?;
     }
     let aux = open_dir(&aux)?;
-    Ok(Root { path, dir, upper, input_uppers, aux, uncaptured })
+    Ok(Root { path, dir, upper, inputs, aux, uncaptured })
 }
 
 fn check(command: &Command) -> Result<(), Failure> {

@@ -205,7 +205,7 @@ fn killed_caller_leaves_nothing(lab: &Lab) {
     let mut said = [0; 16];
     caller.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     assert_eq!(&said, b"started\nstarted\n");
-    assert_eq!(alive(&marker), 4);
+    wait_until("all run", || alive(&marker) == 4);
     caller.kill().unwrap(); // SIGKILL
     caller.wait().unwrap();
     wait_until("every process ends", || alive(&marker) == 0);
