@@ -143,7 +143,7 @@ fn ingest_one(
 ) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
     let options = LocalOptions {
         project: step.project.clone(),
-        include: step.include.as_deref().map(Patterns::new).transpose()?.unwrap_or_default(),
+        include: step.include.as_deref().map(Patterns::new).transpose()?,
         exclude: Patterns::new(&step.exclude)?,
         gitignore: step.gitignore && step.unpack.is_none(),
     };
