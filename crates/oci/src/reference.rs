@@ -191,7 +191,7 @@ fn is_part(part: &str) -> bool {
         return false;
     }
     bytes.split(|b| word(*b)).all(|between| {
-        matches!(between, [] | [b'.'] | [b'_'] | [b'_', b'_']) || between.iter().all(|b| *b == b'-')
+        matches!(between, [] | [b'.' | b'_'] | [b'_', b'_']) || between.iter().all(|b| *b == b'-')
     })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn list<'de, D: Deserializer<'de>>(
 pub(super) mod keys {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use serde::{Deserialize, Deserializer, Serializer, de::IgnoredAny};
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_json::Value;
 
     #[derive(serde::Serialize)]
     struct Nothing {}
@@ -42,7 +43,7 @@ pub(super) mod keys {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeSet<String>, D::Error> {
-        let map = Option::<BTreeMap<String, IgnoredAny>>::deserialize(deserializer)?;
+        let map = Option::<BTreeMap<String, Value>>::deserialize(deserializer)?;
         Ok(map.unwrap_or_default().into_keys().collect())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 
+#[expect(clippy::unnecessary_wraps, reason = "every field that takes words is an option")]
 fn words(words: &[&str]) -> Option<Vec<String>> {
     Some(words.iter().map(|w| (*w).to_owned()).collect())
 }

@@ -152,14 +152,14 @@ impl Session {
                 index.manifests.retain(|held| {
                     name_of(held).is_none_or(|held| as_reference(&held).as_ref() != Some(&name))
                 });
-                let mut named = plain.clone();
-                named.annotations.insert(REF_NAME.into(), name.familiar());
-                named.annotations.insert(CONTAINERD_NAME.into(), name.full());
-                index.manifests.push(named);
+                let mut entry = plain.clone();
+                entry.annotations.insert(REF_NAME.into(), name.familiar());
+                entry.annotations.insert(CONTAINERD_NAME.into(), name.full());
+                index.manifests.push(entry);
             }
             // An entry without a name is of use only while there is none with one.
-            let named = |d: &Descriptor| d.digest == plain.digest && name_of(d).is_some();
-            if index.manifests.iter().any(named) {
+            let under_a_name = |d: &Descriptor| d.digest == plain.digest && name_of(d).is_some();
+            if index.manifests.iter().any(under_a_name) {
                 index.manifests.retain(|d| d.digest != plain.digest || name_of(d).is_some());
             } else if !index.manifests.iter().any(|d| d.digest == plain.digest) {
                 index.manifests.push(plain.clone());
