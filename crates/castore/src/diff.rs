@@ -49,7 +49,7 @@ impl Diff {
         let mut diff = Self::new();
         for (path, entry) in upper {
             if !lower.get(path).is_some_and(|lower| lower.same(entry)) {
-                diff.changes.insert(path.clone(), Change::Put(entry.clone()));
+                diff.changes.insert(path.clone(), Change::Put(explicit(entry)));
             }
         }
         for (path, _) in lower {
@@ -87,7 +87,7 @@ impl Diff {
         diff
     }
 
-    /// All of `tree`, over nothing; a root with default attributes is not listed.
+    /// All of `tree`, over nothing; an implied root is not listed.
     pub fn of_tree(tree: &Tree) -> Self {
         Self::between(&Tree::default(), tree)
     }
@@ -96,9 +96,13 @@ impl Diff {
         path.ancestors().any(|above| self.changes.get(&above) == Some(&Change::Remove))
     }
 
-    /// Says what happens to `path`.
+    /// Says what happens to `path`; an implied directory is put with default attributes.
     pub fn insert(&mut self, path: TreePath, change: Change) {
         self.links.remove(&path);
+        let change = match change {
+            Change::Put(entry) => Change::Put(explicit(&entry)),
+            Change::Remove => Change::Remove,
+        };
         self.changes.insert(path, change);
     }
 
@@ -196,7 +200,12 @@ impl Diff {
             let change = match d.number()? {
                 0 if path.is_root() => return Err(d.error("a removed root")),
                 0 => Change::Remove,
-                1 => Change::Put(decode_entry(d)?),
+                1 => match decode_entry(d)? {
+                    Entry { node: Node::Implied, .. } => {
+                        return Err(d.error("an implied directory in a diff"));
+                    }
+                    entry => Change::Put(entry),
+                },
                 other => return Err(d.error(format!("an unknown kind of change, {other}"))),
             };
             if diff.changes.last_key_value().is_some_and(|(last, _)| *last >= path) {
@@ -222,6 +231,11 @@ impl Diff {
     pub fn digest(&self) -> Digest {
         Digest::of(&self.encode())
     }
+}
+
+/// An implied directory as one with the default attributes; any other entry as it is.
+fn explicit(entry: &Entry) -> Entry {
+    if entry.node == Node::Implied { Entry::directory() } else { entry.clone() }
 }
 
 /// Whether the directory of `path` is still a directory: only then a removal needs a word.

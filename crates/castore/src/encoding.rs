@@ -28,12 +28,15 @@ impl Encoder {
 
     /// Appends an unsigned number.
     pub fn number(&mut self, mut value: u64) -> &mut Self {
-        while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
+        loop {
+            let low = value.to_le_bytes()[0];
             value >>= 7;
+            if value == 0 && low < 0x80 {
+                self.0.push(low);
+                return self;
+            }
+            self.0.push(low | 0x80);
         }
-        self.0.push(value as u8);
-        self
     }
 
     /// Appends a signed number, zigzag.

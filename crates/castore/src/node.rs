@@ -14,6 +14,9 @@ pub enum Node {
     },
     /// A directory; what lies in it are the tree's paths below.
     Directory,
+    /// A directory that is there only because something lies below it: where the tree is laid upon another,
+    /// attributes and links of what is there hold, and where nothing is, the defaults. Never part of a diff.
+    Implied,
     /// A symbolic link.
     Symlink {
         /// Where it points, 1 to 4095 bytes, uninterpreted.
@@ -42,7 +45,7 @@ impl Node {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::File { .. } => "file",
-            Self::Directory => "directory",
+            Self::Directory | Self::Implied => "directory",
             Self::Symlink { .. } => "symbolic link",
             Self::Fifo => "named pipe",
             Self::CharDevice { .. } => "character device",
@@ -66,6 +69,11 @@ impl Entry {
         Self { node: Node::Directory, attrs: Attrs::directory() }
     }
 
+    /// A directory that something below implies.
+    pub fn implied() -> Self {
+        Self { node: Node::Implied, attrs: Attrs::directory() }
+    }
+
     /// A file with default attributes.
     pub fn file(digest: Digest, size: u64) -> Self {
         Self { node: Node::File { digest, size }, attrs: Attrs::file() }
@@ -79,6 +87,9 @@ impl Entry {
     /// Whether nothing has changed from `self` to `other`; a directory's time alone is no change.
     pub fn same(&self, other: &Self) -> bool {
         match (&self.node, &other.node) {
+            (Node::Implied, Node::Directory | Node::Implied) | (Node::Directory, Node::Implied) => {
+                true
+            }
             (Node::Directory, Node::Directory) => {
                 let Attrs { mode, uid, gid, mtime: _, xattrs } = &self.attrs;
                 let other = &other.attrs;
@@ -90,6 +101,6 @@ impl Entry {
 
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
-        self.node == Node::Directory
+        matches!(self.node, Node::Directory | Node::Implied)
     }
 }

@@ -3,8 +3,15 @@
 //! A [`TreePath`] is relative to the root of its tree and has no `.`, `..`, empty or over-long component, so
 //! whoever holds one can join it to a directory without a further look.
 
-use std::{cmp::Ordering, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    cmp::Ordering,
+    ffi::OsStr,
+    fmt,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 /// A string that is no name or path of a tree.
@@ -94,6 +101,12 @@ impl TreePath {
     /// The same as a relative path of the host.
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// Where this lies on the host if its tree lies at `root`.
+    pub fn on(&self, root: &Path) -> PathBuf {
+        // Joining an empty path would append a slash, and a file with a slash is no file.
+        if self.is_root() { root.to_owned() } else { root.join(self.as_path()) }
     }
 
     /// The names from the root down; none for the root.
@@ -197,6 +210,12 @@ impl fmt::Display for TreePath {
     /// As an absolute path; bytes that are not UTF-8 are replaced.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl Serialize for TreePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
     }
 }
 

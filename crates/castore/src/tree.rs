@@ -54,7 +54,7 @@ pub struct Tree {
 
 impl Default for Tree {
     fn default() -> Self {
-        Self::new(Entry::directory())
+        Self::new(Entry::implied())
     }
 }
 
@@ -62,6 +62,12 @@ impl Tree {
     /// A tree of this root alone.
     pub fn new(root: Entry) -> Self {
         Self { entries: BTreeMap::from([(TreePath::root(), root)]), links: Links::new() }
+    }
+
+    /// Of entries that are sorted and each lie in a directory before them.
+    pub(crate) fn from_found(entries: Vec<(TreePath, Entry)>) -> Self {
+        debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "they were walked in order");
+        Self { entries: entries.into_iter().collect(), links: Links::new() }
     }
 
     /// The root.
@@ -99,10 +105,14 @@ impl Tree {
     }
 
     /// Puts `entry` at `path`, whose directory must be there; what lies below goes unless both are directories.
+    /// An implied directory changes nothing of a directory that is there.
     pub fn insert(&mut self, path: TreePath, entry: Entry) -> Result<(), TreeError> {
+        if entry.node == Node::Implied && self.get(&path).is_some_and(Entry::is_directory) {
+            return Ok(());
+        }
         if let Some(parent) = path.parent() {
             match self.entries.get(&parent) {
-                Some(Entry { node: Node::Directory, .. }) => {}
+                Some(entry) if entry.is_directory() => {}
                 Some(other) => {
                     let kind = other.node.kind();
                     return Err(TreeError::NotBelowDirectory { path, above: parent, kind });
@@ -118,11 +128,11 @@ impl Tree {
         Ok(())
     }
 
-    /// Like [`Self::insert`], with missing directories made with default attributes.
+    /// Like [`Self::insert`], with missing directories implied.
     pub fn insert_deep(&mut self, path: TreePath, entry: Entry) -> Result<(), TreeError> {
         for above in path.ancestors() {
             if !self.entries.contains_key(&above) {
-                self.insert(above, Entry::directory())?;
+                self.insert(above, Entry::implied())?;
             }
         }
         self.insert(path, entry)
@@ -240,6 +250,11 @@ pub(crate) fn encode_entry(e: &mut Encoder, entry: &Entry) {
     match &entry.node {
         Node::File { digest, size } => e.number(1).raw(digest.as_bytes()).number(*size),
         Node::Directory => e.number(2),
+        // Its attributes say nothing, so they are not written.
+        Node::Implied => {
+            e.number(7);
+            return;
+        }
         Node::Symlink { target } => e.number(3).bytes(target),
         Node::Fifo => e.number(4),
         Node::CharDevice { major, minor } => {
@@ -273,6 +288,7 @@ pub(crate) fn decode_entry(d: &mut Decoder<'_>) -> Result<Entry, DecodeError> {
         4 => Node::Fifo,
         5 => Node::CharDevice { major: d.small()?, minor: d.small()? },
         6 => Node::BlockDevice { major: d.small()?, minor: d.small()? },
+        7 => return Ok(Entry::implied()),
         other => return Err(d.error(format!("an unknown kind of node, {other}"))),
     };
     let mode = d.small::<u16>()?;

@@ -116,8 +116,8 @@ impl View {
                             diff.insert(child, Change::Remove);
                         }
                     }
-                    let default = Entry::directory();
-                    let below = below.or(path.is_root().then_some(&default));
+                    let root = Entry::directory();
+                    let below = below.or(path.is_root().then_some(&root));
                     if !below.is_some_and(|below| below.same(entry)) {
                         diff.insert(path.clone(), Change::Put(entry.clone()));
                     }

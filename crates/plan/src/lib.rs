@@ -3,10 +3,14 @@
 //! A [`Spec`] is what a user wrote, extracted from Nickel; a [`Lock`] pins what it names; a [`Plan`] is the
 //! two together: what is to be built, in order. **Invariant:** this crate opens no file.
 
+mod lock;
 mod mode;
+mod plan;
 mod spec;
 
+pub use lock::{DebianPin, DebianRequest, HttpPin, Lock, LockError, PackagePin};
 pub use mode::{Mode, ModeError};
+pub use plan::{Pin, Plan, PlanError};
 pub use spec::{
     Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
     Healthcheck, Http, Image, Limits, Local, Owner, Place, Platform, PlatformError, Repository,

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 /// A string that is no mode.
@@ -64,6 +65,12 @@ impl Clause {
             _ => 0,
         };
         self.permissions.iter().map(each).fold(0, |all, bits| all | bits) & self.who
+    }
+}
+
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
     }
 }
 

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use reimage_castore::TreePath;
+use serde::{Serialize, Serializer};
 use thiserror::Error;
 
 use crate::Mode;
@@ -31,6 +32,13 @@ impl Spec {
 /// The number of a step within its [`Spec`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepId(pub usize);
+
+impl Serialize for StepId {
+    /// As nothing: a definition names what it refers to by definition, never by number.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
 
 /// A field of the spec that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +123,7 @@ impl fmt::Display for Place {
 }
 
 /// The constructors.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub enum StepKind {
     /// Files of the project.
     Local(Local),
@@ -178,11 +186,13 @@ impl StepKind {
 }
 
 /// `re.Local`: a file or directory of the project.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Local {
     /// Where it lies on this machine; in no digest.
+    #[serde(skip)]
     pub path: PathBuf,
     /// The project's root on this machine, up to which `.gitignore` files count; in no digest.
+    #[serde(skip)]
     pub project: PathBuf,
     /// Only what one of these patterns matches.
     pub include: Option<Vec<String>>,
@@ -195,21 +205,21 @@ pub struct Local {
 }
 
 /// Unpacking an archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Unpack {
     /// Leading path components to drop.
     pub strip: u32,
 }
 
 /// `re.Files`: files, links and directories written in the spec.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Files {
     /// By path.
     pub files: BTreeMap<TreePath, FileEntry>,
 }
 
 /// One entry of `re.Files`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct FileEntry {
     /// What it is.
     pub content: FileContent,
@@ -220,7 +230,7 @@ pub struct FileEntry {
 }
 
 /// What an entry of `re.Files` is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub enum FileContent {
     /// A file with this text.
     Text(String),
@@ -231,7 +241,7 @@ pub enum FileContent {
 }
 
 /// A numeric owner: `UID:GID`; the group of a bare `UID` is the same number, as for docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Owner {
     /// User.
     pub uid: u32,
@@ -240,7 +250,7 @@ pub struct Owner {
 }
 
 /// `re.Http`: one file, or what an archive holds.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Http {
     /// Its URL.
     pub url: String,
@@ -249,7 +259,7 @@ pub struct Http {
 }
 
 /// `re.Debian`: packages from signed indexes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Debian {
     /// The root they are installed upon, lowest first.
     pub from: Vec<StepId>,
@@ -272,7 +282,7 @@ pub struct Debian {
 }
 
 /// What becomes of the packages' own scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub enum Scripts {
     /// `'run`
     Run,
@@ -281,7 +291,7 @@ pub enum Scripts {
 }
 
 /// One more apt repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Repository {
     /// Its URL.
     pub url: String,
@@ -294,7 +304,7 @@ pub struct Repository {
 }
 
 /// `re.Run`: one command in the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Run {
     /// The root file system, lowest first.
     pub from: Vec<StepId>,
@@ -322,12 +332,13 @@ pub struct Run {
     pub cpus: Option<u32>,
     /// Where it runs; none: who asks.
     pub platform: Option<Platform>,
-    /// What it may use.
+    /// What it may use; in no digest.
+    #[serde(skip)]
     pub limits: Limits,
 }
 
 /// What a `Run` runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub enum Command {
     /// Lines for a shell; none: `/bin/sh -e -c`.
     Script {
@@ -341,7 +352,7 @@ pub enum Command {
 }
 
 /// What time a step sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub enum Clock {
     /// `'fixed`: the baseline's date.
     Fixed,
@@ -352,7 +363,7 @@ pub enum Clock {
 }
 
 /// Whether something of the machine is made up or real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub enum Entropy {
     /// `'fixed`
     Fixed,
@@ -361,7 +372,7 @@ pub enum Entropy {
 }
 
 /// Limits of a step; beyond them it fails. None: the default of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Hash)]
 pub struct Limits {
     /// Wall time; default one hour.
     pub timeout: Option<Duration>,
@@ -374,7 +385,7 @@ pub struct Limits {
 }
 
 /// `re.Copy`: merge, take, filter, own, place.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Copy {
     /// What is merged, lowest first.
     pub from: Vec<StepId>,
@@ -395,7 +406,7 @@ pub struct Copy {
 }
 
 /// `re.Image`: layers and configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Image {
     /// Steps, lowest first.
     pub layers: Vec<StepId>,
@@ -416,7 +427,7 @@ pub struct Image {
 }
 
 /// Configuration of an image: docker's words; an absent field is inherited.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Hash)]
 pub struct Config {
     /// ENTRYPOINT
     pub entrypoint: Option<Vec<String>>,
@@ -445,7 +456,7 @@ pub struct Config {
 }
 
 /// HEALTHCHECK of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Hash)]
 pub struct Healthcheck {
     /// Exits 0 when healthy.
     pub cmd: Option<Vec<String>>,
@@ -464,7 +475,7 @@ pub struct Healthcheck {
 }
 
 /// An encoder, as frozen by the baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Hash)]
 pub enum Compression {
     /// `'gzip`
     #[default]
@@ -476,7 +487,7 @@ pub enum Compression {
 }
 
 /// A platform as docker writes it: `linux/amd64`, `linux/arm/v7`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Platform {
     /// TARGETARCH: `amd64`
     pub architecture: String,

@@ -66,7 +66,7 @@ proptest! {
 
     #[test]
     fn composed_diffs_make_the_same_tree(a in any_tree(), b in any_tree(), c in any_tree()) {
-        let below = stack(&[a.clone()]);
+        let below = stack(std::slice::from_ref(&a));
         let composed = below.compose(&Diff::between(&a, &b), &Diff::between(&b, &c));
         let mut made = a;
         composed.apply(&mut made)?;

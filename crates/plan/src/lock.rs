@@ -1,0 +1,341 @@
+//! `reimage.lock`: each remote source by digest, sorted, one pin an entry, made for reading diffs.
+//!
+//! A pin is found by its request, what the spec asks for; it never names the host it came from.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use reimage_castore::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Version of the format, at the head of the file.
+const VERSION: u32 = 1;
+
+const HEAD: &str = "\
+# Made by `reimage lock`: what each remote source is, by digest. Commit it, and read its diffs.
+version = 1
+";
+
+/// A lock that cannot be read.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum LockError {
+    /// A merge left its marks.
+    #[error(
+        "Line {line} is the mark of an unresolved merge; take one side and run `reimage lock`, which adds what is missing"
+    )]
+    Conflict {
+        /// Line, from 1.
+        line: usize,
+    },
+    /// Not the format.
+    #[error("{message}")]
+    Syntax {
+        /// What is wrong and where.
+        message: String,
+    },
+    /// A newer format.
+    #[error(
+        "It has version {version}, and this reimage reads version {VERSION}; use the newer reimage that wrote it"
+    )]
+    Version {
+        /// The version it has.
+        version: u32,
+    },
+    /// A line of a Debian pin that is none.
+    #[error(
+        "`{line}` is no pin of a package: expected `SUITE NAME VERSION ARCHITECTURE PATH SIZE sha256:DIGEST`"
+    )]
+    Package {
+        /// The line.
+        line: String,
+    },
+    /// The same request twice.
+    #[error("The request `{request}` is pinned twice; delete one of them")]
+    Twice {
+        /// The request.
+        request: String,
+    },
+}
+
+/// All pins of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lock {
+    /// Of `re.Http`, by URL.
+    pub http: BTreeMap<String, HttpPin>,
+    /// Of `re.Debian`, by request.
+    pub debian: BTreeMap<DebianRequest, DebianPin>,
+}
+
+/// What a URL gave.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HttpPin {
+    /// Digest of the file.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What a `re.Debian` asks the archive for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DebianRequest {
+    /// The suite.
+    pub suite: String,
+    /// Names of packages, sorted.
+    pub packages: Vec<String>,
+    /// Components, as written.
+    pub components: Vec<String>,
+    /// Essential packages, too.
+    pub essential: bool,
+    /// Recommended packages, too.
+    pub recommends: bool,
+    /// More repositories: URL, suite, components, digest of the key.
+    pub repositories: Vec<String>,
+    /// The platform.
+    pub platform: String,
+    /// What `from` has installed: the digest of its package list; none without `from`.
+    pub installed: Option<Digest>,
+}
+
+/// The packages that a request means.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct DebianPin {
+    /// Sorted by name and architecture.
+    pub packages: Vec<PackagePin>,
+}
+
+/// One package of a Debian archive.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PackagePin {
+    /// Name.
+    pub name: String,
+    /// Architecture: `amd64`, `all`.
+    pub architecture: String,
+    /// Version.
+    pub version: String,
+    /// The suite whose index names it: `bookworm-security`.
+    pub suite: String,
+    /// Path below the archive's root: `pool/main/...`.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Digest of the .deb.
+    pub sha256: Sha256,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[expect(dead_code, reason = "it is read as `Head`, before the rest may be refused")]
+    version: u32,
+    #[serde(default)]
+    http: Vec<HttpEntry>,
+    #[serde(default)]
+    debian: Vec<DebianEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpEntry {
+    url: String,
+    sha256: Sha256,
+    size: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DebianEntry {
+    suite: String,
+    packages: Vec<String>,
+    #[serde(default = "main")]
+    components: Vec<String>,
+    essential: bool,
+    #[serde(default)]
+    recommends: bool,
+    #[serde(default)]
+    repositories: Vec<String>,
+    platform: String,
+    installed: Option<Digest>,
+    pins: Vec<String>,
+}
+
+fn main() -> Vec<String> {
+    vec!["main".to_owned()]
+}
+
+impl Lock {
+    /// Reads a lock file.
+    pub fn parse(text: &str) -> Result<Self, LockError> {
+        let mark = |line: &str| {
+            ["<<<<<<<", ">>>>>>>", "|||||||"].iter().any(|m| line.starts_with(m))
+                || line == "======="
+        };
+        if let Some(line) = text.lines().position(mark) {
+            return Err(LockError::Conflict { line: line + 1 });
+        }
+        let syntax = |error: toml::de::Error| LockError::Syntax {
+            message: error.to_string().trim_end().to_owned(),
+        };
+        // The version first: a newer format may have fields that this one refuses.
+        let Head { version } = toml::from_str(text).map_err(syntax)?;
+        if version != VERSION {
+            return Err(LockError::Version { version });
+        }
+        let file: File = toml::from_str(text).map_err(syntax)?;
+        let mut lock = Self::default();
+        for HttpEntry { url, sha256, size } in file.http {
+            if lock.http.insert(url.clone(), HttpPin { sha256, size }).is_some() {
+                return Err(LockError::Twice { request: url });
+            }
+        }
+        for entry in file.debian {
+            let (request, pin) = entry.read()?;
+            let shown = request.describe();
+            if lock.debian.insert(request, pin).is_some() {
+                return Err(LockError::Twice { request: shown });
+            }
+        }
+        Ok(lock)
+    }
+
+    /// The file, byte for byte the same for equal locks.
+    pub fn render(&self) -> String {
+        let mut text = HEAD.to_owned();
+        for (url, HttpPin { sha256, size }) in &self.http {
+            let url = quoted(url);
+            write!(text, "\n[[http]]\nurl = {url}\nsha256 = \"{sha256}\"\nsize = {size}\n")
+                .expect(IN_MEMORY);
+        }
+        for (request, pin) in &self.debian {
+            request.render(pin, &mut text);
+        }
+        text
+    }
+}
+
+/// Why writing into a string cannot fail.
+const IN_MEMORY: &str = "a string takes all that is written";
+
+/// TOML's basic string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn quoted_list(texts: &[String]) -> String {
+    let texts: Vec<_> = texts.iter().map(|t| quoted(t)).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+impl DebianRequest {
+    /// For people: `bookworm: gunicorn, python3-flask`.
+    pub fn describe(&self) -> String {
+        let packages = if self.packages.is_empty() {
+            "the essential packages".to_owned()
+        } else {
+            self.packages.join(", ")
+        };
+        format!("{}: {packages}", self.suite)
+    }
+
+    /// Whether both ask for the same but for what is installed below.
+    pub fn same_but_installed(&self, other: &Self) -> bool {
+        Self { installed: None, ..self.clone() } == Self { installed: None, ..other.clone() }
+    }
+
+    fn render(&self, pin: &DebianPin, text: &mut String) {
+        let Self {
+            suite,
+            packages,
+            components,
+            essential,
+            recommends,
+            repositories,
+            platform,
+            installed,
+        } = self;
+        let mut line =
+            |key: &str, value: String| writeln!(text, "{key} = {value}").expect(IN_MEMORY);
+        line("\n[[debian]]\nsuite", quoted(suite));
+        line("packages", quoted_list(packages));
+        if *components != main() {
+            line("components", quoted_list(components));
+        }
+        line("essential", essential.to_string());
+        if *recommends {
+            line("recommends", "true".to_owned());
+        }
+        if !repositories.is_empty() {
+            line("repositories", quoted_list(repositories));
+        }
+        line("platform", quoted(platform));
+        if let Some(installed) = installed {
+            line("installed", format!("\"{installed}\""));
+        }
+        let pins: Vec<_> =
+            pin.packages.iter().map(|p| format!("  {},", quoted(&p.line()))).collect();
+        line(
+            "pins",
+            if pins.is_empty() { "[]".to_owned() } else { format!("[\n{}\n]", pins.join("\n")) },
+        );
+    }
+}
+
+impl DebianEntry {
+    fn read(self) -> Result<(DebianRequest, DebianPin), LockError> {
+        let packages =
+            self.pins.iter().map(|line| PackagePin::parse(line)).collect::<Result<Vec<_>, _>>()?;
+        let request = DebianRequest {
+            suite: self.suite,
+            packages: self.packages,
+            components: self.components,
+            essential: self.essential,
+            recommends: self.recommends,
+            repositories: self.repositories,
+            platform: self.platform,
+            installed: self.installed,
+        };
+        Ok((request, DebianPin { packages }))
+    }
+}
+
+impl PackagePin {
+    fn line(&self) -> String {
+        let Self { name, architecture, version, suite, path, size, sha256 } = self;
+        format!("{suite} {name} {version} {architecture} {path} {size} {sha256}")
+    }
+
+    fn parse(line: &str) -> Result<Self, LockError> {
+        let error = || LockError::Package { line: line.chars().take(300).collect() };
+        let words: Vec<_> = line.split(' ').collect();
+        let [suite, name, version, architecture, path, size, sha256] = words[..] else {
+            return Err(error());
+        };
+        // What ends up in a URL or a file name must not lead anywhere else.
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\')
+        };
+        let name_ok = |text: &str| plain(text) && !text.contains('/') && !text.starts_with('.');
+        let path_ok = plain(path)
+            && !path.starts_with('/')
+            && path.split('/').all(|p| !matches!(p, "" | "." | ".."));
+        if ![name, version, architecture].into_iter().all(name_ok) || !plain(suite) || !path_ok {
+            return Err(error());
+        }
+        Ok(Self {
+            suite: suite.to_owned(),
+            name: name.to_owned(),
+            version: version.to_owned(),
+            architecture: architecture.to_owned(),
+            path: path.to_owned(),
+            size: size.parse().map_err(|_| error())?,
+            sha256: sha256.parse().map_err(|_| error())?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! The lock: one text for one value, and a clear word on everything else.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn lock() -> Lock {
+    let mut lock = Lock::default();
+    lock.http.insert("https://example.org/a".into(), HttpPin { sha256: Sha256::of(b"a"), size: 1 });
+    let request = DebianRequest {
+        suite: "bookworm".into(),
+        packages: vec!["hello".into()],
+        components: main(),
+        essential: false,
+        recommends: false,
+        repositories: Vec::new(),
+        platform: "linux/amd64".into(),
+        installed: None,
+    };
+    let hello = PackagePin {
+        name: "hello".into(),
+        architecture: "amd64".into(),
+        version: "1:2.10-3+b1".into(),
+        suite: "bookworm".into(),
+        path: "pool/main/h/hello/hello_2.10-3_amd64.deb".into(),
+        size: 53_080,
+        sha256: Sha256::of(b"hello"),
+    };
+    lock.debian.insert(request, DebianPin { packages: vec![hello] });
+    lock
+}
+
+#[test]
+fn reads_as_a_person_would_write_it() {
+    let text = lock().render();
+    assert_eq!(
+        text,
+        "\
+# Made by `reimage lock`: what each remote source is, by digest. Commit it, and read its diffs.
+version = 1
+
+[[http]]
+url = \"https://example.org/a\"
+sha256 = \"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\"
+size = 1
+
+[[debian]]
+suite = \"bookworm\"
+packages = [\"hello\"]
+essential = false
+platform = \"linux/amd64\"
+pins = [
+  \"bookworm hello 1:2.10-3+b1 amd64 pool/main/h/hello/hello_2.10-3_amd64.deb 53080 sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\",
+]
+"
+    );
+    assert_eq!(Lock::parse(&text), Ok(lock()));
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let error = |text: &str| Lock::parse(text).expect_err("a bad lock").to_string();
+    assert_eq!(
+        error("version = 1\n<<<<<<< HEAD\n"),
+        "Line 2 is the mark of an unresolved merge; take one side and run `reimage lock`, which adds what is missing"
+    );
+    assert_eq!(
+        error("version = 9\nfuture = 1\n"),
+        "It has version 9, and this reimage reads version 1; use the newer reimage that wrote it"
+    );
+    assert!(error("garbage").contains("line 1"), "{}", error("garbage"));
+    assert!(error("version = 1\nhttps = 3\n").contains("unknown field `https`"));
+    let text = lock().render();
+    let twice = text.clone() + &text[text.find("\n[[debian]]").expect("it has one")..];
+    assert_eq!(error(&twice), "The request `bookworm: hello` is pinned twice; delete one of them");
+    for bad in ["pool/../../etc", "/pool/x", "pool//x"] {
+        let text = text.replace("pool/main/h/hello/hello_2.10-3_amd64.deb", bad);
+        assert!(matches!(Lock::parse(&text), Err(LockError::Package { .. })), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_request_survives(suite in ".{1,20}", packages in proptest::collection::vec(".{0,20}", 0..4), url in ".{0,40}") {
+        let mut before = lock();
+        let (request, pin) = before.debian.pop_first().expect("it has one");
+        before.debian.insert(DebianRequest { suite, packages, ..request }, pin);
+        before.http.insert(url, HttpPin { sha256: Sha256::of(b""), size: 0 });
+        prop_assert_eq!(Lock::parse(&before.render()), Ok(before));
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_no_panic(text in ".{0,200}") {
+        let _ = Lock::parse(&text);
+    }
+}
