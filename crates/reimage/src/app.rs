@@ -1,0 +1,37 @@
+//! What every verb works with: the machine, the terminal, the flags of all verbs.
+
+use crate::{
+    cli::Global,
+    config::{Config, Flags, SourceFlags},
+    error::CommandError,
+    machine::Machine,
+    ui::Ui,
+};
+
+/// What every verb works with.
+#[derive(Debug)]
+pub struct App {
+    /// Environment, working directory, clock.
+    pub machine: Machine,
+    /// The terminal.
+    pub ui: Ui,
+    /// Flags of every verb.
+    pub global: Global,
+}
+
+impl App {
+    /// The configuration, with the flags of a verb that builds or fetches over it.
+    pub fn config_with(
+        &self,
+        jobs: Option<usize>,
+        sources: &SourceFlags,
+    ) -> Result<Config, CommandError> {
+        let store = self.global.store.as_deref();
+        Config::load(&self.machine, &Flags { store, jobs, sources: sources.clone() })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> Result<Config, CommandError> {
+        self.config_with(None, &SourceFlags::default())
+    }
+}

@@ -1,0 +1,42 @@
+//! The verbs, one file each.
+
+mod completions;
+mod config;
+mod init;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::{app::App, error::CommandError, ui::Format};
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    #[command(name = "init")]
+    Init(init::InitArgs),
+    #[command(name = "config")]
+    Config(config::ConfigArgs),
+    #[command(name = "completions")]
+    Completions(completions::CompletionsArgs),
+}
+
+impl Verb {
+    /// What its results look like.
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Init(args) => args.output.format,
+            Self::Config(args) => args.output.format,
+            Self::Completions(_) => Format::Text,
+        }
+    }
+
+    /// Runs it; what it returns is what the process returns.
+    pub fn run(&self, app: &App) -> Result<ExitCode, CommandError> {
+        match self {
+            Self::Init(args) => init::run(args, app),
+            Self::Config(args) => config::run(args, app),
+            Self::Completions(args) => completions::run(args, app),
+        }
+    }
+}
