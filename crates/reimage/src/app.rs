@@ -10,18 +10,18 @@ use crate::{
 
 /// What every verb works with.
 #[derive(Debug)]
-pub struct App {
+pub(crate) struct App {
     /// Environment, working directory, clock.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// The terminal.
-    pub ui: Ui,
+    pub(crate) ui: Ui,
     /// Flags of every verb.
-    pub global: Global,
+    pub(crate) global: Global,
 }
 
 impl App {
     /// The configuration, with the flags of a verb that builds or fetches over it.
-    pub fn config_with(
+    pub(crate) fn config_with(
         &self,
         jobs: Option<usize>,
         sources: &SourceFlags,
@@ -31,7 +31,7 @@ impl App {
     }
 
     /// The configuration.
-    pub fn config(&self) -> Result<Config, CommandError> {
+    pub(crate) fn config(&self) -> Result<Config, CommandError> {
         self.config_with(None, &SourceFlags::default())
     }
 }

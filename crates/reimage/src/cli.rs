@@ -30,55 +30,62 @@ Begin here:
   reimage run images.web   run an image, without docker and without root
   reimage help: add --help to any verb for its examples"
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub(crate) verb: Verb,
     /// Flags of every verb.
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
 }
 
 /// Flags of every verb.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Everywhere")]
-pub struct Global {
+pub(crate) struct Global {
     /// Keep results here, instead of `$XDG_CACHE_HOME/reimage`
     #[arg(long, global = true, value_name = "DIR")]
-    pub store: Option<PathBuf>,
+    pub(crate) store: Option<PathBuf>,
     /// Colour the output
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
-    pub color: Color,
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Color,
     /// Print errors and results only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Show what steps print, too; twice: everything
     #[arg(short, long, global = true, action = ArgAction::Count)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
 }
 
 /// For verbs that print a result.
 #[derive(Debug, Clone, Copy, Default, Args)]
-pub struct FormatArgs {
+pub(crate) struct FormatArgs {
     /// Print for people (`text`) or for programs (`json`)
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t, hide_possible_values = true)]
-    pub format: Format,
+    pub(crate) format: Format,
 }
 
 impl Global {
     /// -1 with `-q`, else how often `-v` is there.
-    pub fn verbosity(&self) -> i8 {
+    pub(crate) fn verbosity(&self) -> i8 {
         if self.quiet { -1 } else { i8::try_from(self.verbose).unwrap_or(i8::MAX) }
     }
 }
 
 /// Reads the command line.
-pub fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(arguments)
 }
 
 /// Prints help, the version or what is wrong with the command line; the latter is 64, not clap's 2.
-pub fn answer(error: &clap::Error) -> ExitCode {
+pub(crate) fn answer(error: &clap::Error) -> ExitCode {
     // If nobody reads it, there is nobody to tell.
     let _ = error.print();
     match error.kind() {

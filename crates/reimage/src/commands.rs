@@ -12,7 +12,7 @@ use crate::{app::App, error::CommandError, ui::Format};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     #[command(name = "init")]
     Init(init::InitArgs),
     #[command(name = "config")]
@@ -23,7 +23,7 @@ pub enum Verb {
 
 impl Verb {
     /// What its results look like.
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         match self {
             Self::Init(args) => args.output.format,
             Self::Config(args) => args.output.format,
@@ -32,7 +32,7 @@ impl Verb {
     }
 
     /// Runs it; what it returns is what the process returns.
-    pub fn run(&self, app: &App) -> Result<ExitCode, CommandError> {
+    pub(crate) fn run(&self, app: &App) -> Result<ExitCode, CommandError> {
         match self {
             Self::Init(args) => init::run(args, app),
             Self::Config(args) => config::run(args, app),

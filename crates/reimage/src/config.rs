@@ -17,40 +17,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::CommandError, machine::Machine};
 
-pub use file::File;
+pub(crate) use file::File;
 
 /// Where the machine's configuration lies.
-pub const SYSTEM_FILE: &str = "/etc/reimage/config.toml";
+pub(crate) const SYSTEM_FILE: &str = "/etc/reimage/config.toml";
 
 /// The effective values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where results are kept.
-    pub store: Sourced<PathBuf>,
+    pub(crate) store: Sourced<PathBuf>,
     /// Most steps at the same time.
-    pub jobs: Sourced<usize>,
+    pub(crate) jobs: Sourced<usize>,
     /// Debian mirrors; none: the machine's apt sources.
-    pub mirrors: Sourced<Vec<String>>,
+    pub(crate) mirrors: Sourced<Vec<String>>,
     /// Mirrors of Debian's security archive; none: the machine's apt sources.
-    pub security_mirrors: Sourced<Vec<String>>,
+    pub(crate) security_mirrors: Sourced<Vec<String>>,
     /// Key rings that sign Debian's archives; none: the machine's.
-    pub keyrings: Sourced<Vec<PathBuf>>,
+    pub(crate) keyrings: Sourced<Vec<PathBuf>>,
     /// Who answers for user ids in a rootless sandbox.
-    pub ids: Sourced<Ids>,
+    pub(crate) ids: Sourced<Ids>,
 }
 
 /// A value and where it was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sourced<T> {
+pub(crate) struct Sourced<T> {
     /// The value.
-    pub value: T,
+    pub(crate) value: T,
     /// Where it was said.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
 }
 
 /// Where a value was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Nowhere.
     Default,
     /// In this file.
@@ -62,7 +62,7 @@ pub enum Origin {
 /// Who answers for user ids in a rootless sandbox (`sandbox.ids`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Ids {
+pub(crate) enum Ids {
     /// Whatever the machine offers.
     #[default]
     Auto,
@@ -75,34 +75,35 @@ pub enum Ids {
 /// Flags that go over `config.toml`, for the verbs that fetch.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Where sources come from")]
-pub struct SourceFlags {
+pub(crate) struct SourceFlags {
     /// Debian mirror to fetch from, instead of the configured ones (can be repeated)
     #[arg(long = "mirror", value_name = "URL")]
-    pub mirrors: Vec<String>,
+    pub(crate) mirrors: Vec<String>,
     /// Mirror of Debian's security archive (can be repeated)
     #[arg(long = "security-mirror", value_name = "URL")]
-    pub security_mirrors: Vec<String>,
+    pub(crate) security_mirrors: Vec<String>,
     /// Key ring that Debian's archives are verified with (can be repeated)
     #[arg(long = "keyring", value_name = "FILE")]
-    pub keyrings: Vec<PathBuf>,
+    pub(crate) keyrings: Vec<PathBuf>,
 }
 
 /// Flags that go over `config.toml`.
 #[derive(Debug, Clone, Default)]
-pub struct Flags<'a> {
+pub(crate) struct Flags<'a> {
     /// `--store`
-    pub store: Option<&'a Path>,
+    pub(crate) store: Option<&'a Path>,
     /// `-j`
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// `--mirror` and the like.
-    pub sources: SourceFlags,
+    pub(crate) sources: SourceFlags,
 }
 
 impl Config {
     /// The machine's file, the user's and the flags, in that order.
-    pub fn load(machine: &Machine, flags: &Flags<'_>) -> Result<Self, CommandError> {
+    pub(crate) fn load(machine: &Machine, flags: &Flags<'_>) -> Result<Self, CommandError> {
         let user = machine.xdg("XDG_CONFIG_HOME", ".config").ok();
-        let files = [Some(PathBuf::from(SYSTEM_FILE)), user.map(|dir| dir.join("reimage/config.toml"))];
+        let files =
+            [Some(PathBuf::from(SYSTEM_FILE)), user.map(|dir| dir.join("reimage/config.toml"))];
         let mut config = Self::defaults(machine, flags.store.is_some())?;
         for path in files.into_iter().flatten() {
             if let Some(file) = File::read(&path)? {
@@ -147,7 +148,8 @@ impl Config {
         self.store.set(flags.store.map(|path| machine.absolute(path)), &Origin::Flag("--store"));
         self.jobs.set(flags.jobs, &Origin::Flag("--jobs"));
         self.mirrors.set(given(sources.mirrors), &Origin::Flag("--mirror"));
-        self.security_mirrors.set(given(sources.security_mirrors), &Origin::Flag("--security-mirror"));
+        self.security_mirrors
+            .set(given(sources.security_mirrors), &Origin::Flag("--security-mirror"));
         self.keyrings.set(given(keyrings), &Origin::Flag("--keyring"));
     }
 }

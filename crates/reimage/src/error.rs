@@ -13,7 +13,7 @@ use thiserror::Error;
 /// Whose fault an error is; its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// The spec, its lock or its sources' content.
     Spec,
     /// A command that a step ran.
@@ -32,7 +32,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of its exit code.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Spec,
         Self::Step,
         Self::Environment,
@@ -43,7 +43,7 @@ impl Kind {
     ];
 
     /// What the process returns.
-    pub const fn exit_code(self) -> u8 {
+    pub(crate) const fn exit_code(self) -> u8 {
         match self {
             Self::Spec => 1,
             Self::Step => 2,
@@ -56,7 +56,7 @@ impl Kind {
     }
 
     /// One sentence for docs/exit-codes.md.
-    pub const fn meaning(self) -> &'static str {
+    pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Spec => "The spec, its lock or one of its sources is wrong: change it",
             Self::Step => "A step's command failed or passed a limit: `reimage log` has its output",
@@ -79,20 +79,20 @@ impl From<Kind> for ExitCode {
 
 /// An error as a command reports it.
 #[derive(Debug)]
-pub struct CommandError {
+pub(crate) struct CommandError {
     /// Whose fault it is.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// What went wrong, with its causes.
-    pub source: Box<dyn Error + Send + Sync>,
+    pub(crate) source: Box<dyn Error + Send + Sync>,
     /// What to do about it; each is shown after `hint:`.
-    pub hints: Vec<String>,
+    pub(crate) hints: Vec<String>,
     /// More to show, as it is.
-    pub detail: Detail,
+    pub(crate) detail: Detail,
 }
 
 /// What is shown with an error, as it is.
 #[derive(Debug, Default)]
-pub enum Detail {
+pub(crate) enum Detail {
     /// Nothing.
     #[default]
     None,
@@ -117,23 +117,23 @@ struct Message {
 
 impl CommandError {
     /// An error with a message of our own.
-    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self::wrap(kind, Message { message: message.into(), source: None })
     }
 
     /// A library's error.
-    pub fn wrap(kind: Kind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn wrap(kind: Kind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { kind, source: source.into(), hints: Vec::new(), detail: Detail::None }
     }
 
     /// A mistake on the command line.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
     }
 
     /// The same with `cause` behind it.
     #[must_use]
-    pub fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(crate) fn caused_by(mut self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         self.source =
             Box::new(Message { message: self.source.to_string(), source: Some(cause.into()) });
         self
@@ -141,20 +141,20 @@ impl CommandError {
 
     /// The same with one hint more.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
     /// The same with something to show.
     #[must_use]
-    pub fn detail(mut self, detail: Detail) -> Self {
+    pub(crate) fn detail(mut self, detail: Detail) -> Self {
         self.detail = detail;
         self
     }
 
     /// The messages behind the first, outermost first; one that its parent already repeats is left out.
-    pub fn causes(&self) -> Vec<String> {
+    pub(crate) fn causes(&self) -> Vec<String> {
         let mut shown = self.source.to_string();
         let mut causes = Vec::new();
         let mut next = self.source.source();
@@ -177,7 +177,10 @@ impl fmt::Display for CommandError {
 }
 
 /// `known`'s nearest word to `word`, near enough to be meant.
-pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
@@ -196,7 +199,8 @@ mod tests {
         let error = CommandError::new(Kind::Environment, "Writing `/x` failed").caused_by(inner);
         assert_eq!(error.to_string(), "Writing `/x` failed");
         assert_eq!(error.causes(), ["No space left on device"]);
-        let repeated = CommandError::new(Kind::Internal, "a: b").caused_by(std::io::Error::other("b"));
+        let repeated =
+            CommandError::new(Kind::Internal, "a: b").caused_by(std::io::Error::other("b"));
         assert!(repeated.causes().is_empty());
     }
 

@@ -16,26 +16,29 @@ use crate::error::{CommandError, Kind};
 
 /// The machine as this process sees it.
 #[derive(Debug, Clone)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// The working directory.
-    pub cwd: PathBuf,
+    pub(crate) cwd: PathBuf,
     /// Seconds since 1970 when the process started.
-    pub now: i64,
+    pub(crate) now: i64,
     /// Processors this process may use.
-    pub processors: usize,
+    pub(crate) processors: usize,
     /// Whether stdin is a terminal.
-    pub stdin_terminal: bool,
+    pub(crate) stdin_terminal: bool,
     /// Whether stdout is a terminal.
-    pub stdout_terminal: bool,
+    pub(crate) stdout_terminal: bool,
     /// Whether stderr is a terminal.
-    pub stderr_terminal: bool,
+    pub(crate) stderr_terminal: bool,
     variables: BTreeMap<OsString, OsString>,
 }
 
 impl Machine {
     /// Reads it.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads clock, environment, cwd")]
-    pub fn read() -> Result<Self, CommandError> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads clock, environment, cwd"
+    )]
+    pub(crate) fn read() -> Result<Self, CommandError> {
         let cwd = std::env::current_dir().map_err(|source| {
             CommandError::new(Kind::Environment, "The working directory cannot be found")
                 .caused_by(source)
@@ -56,18 +59,18 @@ impl Machine {
     }
 
     /// An environment variable; an empty one is as good as none.
-    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+    pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|v| !v.is_empty())
     }
 
     /// `path` as seen from the working directory.
-    pub fn absolute(&self, path: &Path) -> PathBuf {
+    pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         self.cwd.join(path)
     }
 
     /// The directory that `variable` names (only an absolute path counts, as the XDG specification has it), else
     /// `fallback` below the home directory.
-    pub fn xdg(&self, variable: &str, fallback: &str) -> Result<PathBuf, CommandError> {
+    pub(crate) fn xdg(&self, variable: &str, fallback: &str) -> Result<PathBuf, CommandError> {
         let named = self.variable(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         if let Some(path) = named {
             return Ok(path);
@@ -111,7 +114,10 @@ mod tests {
         let path = |p: &str| PathBuf::from(p);
         assert_eq!(at(&[("HOME", "/h")]).expect("home"), path("/h/.cache"));
         assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]).expect("xdg"), path("/c"));
-        assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "c")]).expect("home"), path("/h/.cache"));
+        assert_eq!(
+            at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "c")]).expect("home"),
+            path("/h/.cache")
+        );
         assert_eq!(at(&[("HOME", "/h"), ("XDG_CACHE_HOME", "")]).expect("home"), path("/h/.cache"));
         assert!(at(&[("HOME", "")]).is_err());
     }

@@ -13,7 +13,7 @@ use crate::error::{CommandError, Kind};
 static LAST: Mutex<Option<String>> = Mutex::new(None);
 
 /// Makes panics be remembered instead of printed: the evaluator ends an endless spec with one, and says so itself.
-pub fn record() {
+pub(crate) fn record() {
     panic::set_hook(Box::new(|info| {
         let message = text(info.payload());
         let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
@@ -28,7 +28,7 @@ pub fn record() {
 }
 
 /// Runs `work`; a panic in it becomes an error.
-pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, CommandError> {
+pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, CommandError> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).take();
         let what = last.unwrap_or_else(|| text(payload.as_ref()));

@@ -19,7 +19,7 @@ use signal_hook::{
 static FOREIGN: AtomicBool = AtomicBool::new(false);
 
 /// Ends the process on SIGINT, SIGTERM and SIGHUP with 128 and the signal.
-pub fn watch() {
+pub(crate) fn watch() {
     // Without the handler the signals still end the process, only less tidily.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     thread::spawn(move || {
@@ -36,6 +36,6 @@ pub fn watch() {
 }
 
 /// Leaves Ctrl-C to the command that now has the terminal.
-pub fn leave_to_child() {
+pub(crate) fn leave_to_child() {
     FOREIGN.store(true, Ordering::Relaxed);
 }

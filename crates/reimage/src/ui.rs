@@ -18,13 +18,13 @@ use crate::{
     machine::Machine,
 };
 
-pub use progress::Progress;
-pub use style::Style;
-pub use text::{Table, bytes, duration, last_lines, short};
+pub(crate) use progress::Progress;
+pub(crate) use style::Style;
+pub(crate) use text::{Table, bytes, duration, last_lines, short};
 
 /// What results look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people
     #[default]
     Text,
@@ -34,7 +34,7 @@ pub enum Format {
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless `NO_COLOR` is set; `CLICOLOR_FORCE` forces it
     #[default]
     Auto,
@@ -46,22 +46,22 @@ pub enum Color {
 
 /// The terminal, as the flags and the machine want it.
 #[derive(Debug, Clone)]
-pub struct Ui {
+pub(crate) struct Ui {
     /// What results look like.
-    pub format: Format,
+    pub(crate) format: Format,
     /// -1: errors only; 0: what people want; 1: steps' output, too; 2: everything.
-    pub verbosity: i8,
+    pub(crate) verbosity: i8,
     /// Whether a live display can be drawn on stderr.
-    pub live: bool,
+    pub(crate) live: bool,
     /// Colours of stdout.
-    pub out: Style,
+    pub(crate) out: Style,
     /// Colours of stderr.
-    pub err: Style,
+    pub(crate) err: Style,
 }
 
 impl Ui {
     /// The terminal of `machine`.
-    pub fn new(machine: &Machine, format: Format, color: Color, verbosity: i8) -> Self {
+    pub(crate) fn new(machine: &Machine, format: Format, color: Color, verbosity: i8) -> Self {
         let dumb = machine.variable("TERM").is_some_and(|term| term == "dumb");
         let is = |name: &str, value: &str| machine.variable(name).is_some_and(|v| v == value);
         let forced = machine.variable("CLICOLOR_FORCE").is_some_and(|value| value != "0");
@@ -84,18 +84,18 @@ impl Ui {
     }
 
     /// A terminal of which nothing is known yet.
-    pub fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         let style = Style::new(false);
         Self { format: Format::Text, verbosity: 0, live: false, out: style, err: style }
     }
 
     /// Whether results are for programs.
-    pub fn json(&self) -> bool {
+    pub(crate) fn json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// One line of a result.
-    pub fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
+    pub(crate) fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(text.as_ref().as_bytes())?;
         out.write_all(b"\n")?;
@@ -103,19 +103,19 @@ impl Ui {
     }
 
     /// A result as it is, without an end of line.
-    pub fn raw(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         out.flush()
     }
 
     /// One JSON value of a result, on one line.
-    pub fn value(&self, value: &impl Serialize) -> io::Result<()> {
+    pub(crate) fn value(&self, value: &impl Serialize) -> io::Result<()> {
         self.line(serde_json::to_string(value)?)
     }
 
     /// Something to know, on stderr; not with `-q`, and an event with `--format json`.
-    pub fn note(&self, text: impl AsRef<str>) {
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
         if self.json() {
             self.event(&json!({ "event": "note", "message": text.as_ref() }));
         } else if self.verbosity >= 0 {
@@ -124,7 +124,7 @@ impl Ui {
     }
 
     /// Something that may be wrong.
-    pub fn warning(&self, text: impl AsRef<str>) {
+    pub(crate) fn warning(&self, text: impl AsRef<str>) {
         if self.json() {
             self.event(&json!({ "event": "warning", "message": text.as_ref() }));
         } else {
@@ -133,35 +133,31 @@ impl Ui {
     }
 
     /// One event for programs, on stderr.
-    pub fn event(&self, event: &serde_json::Value) {
+    pub(crate) fn event(&self, event: &serde_json::Value) {
         self.to_stderr(&event.to_string());
     }
 
     /// Why the command failed, its causes and what to do about it.
-    pub fn error(&self, error: &CommandError) {
+    pub(crate) fn error(&self, error: &CommandError) {
         if self.json() {
             self.event(&error_event(error));
             return;
         }
         let style = &self.err;
-        let mut text = String::new();
-        match &error.detail {
-            Detail::Diagnostics { text: diagnostics, .. } => text.push_str(diagnostics.trim_end()),
-            Detail::Output(lines) => {
-                for line in lines {
-                    text.push_str(&format!("{} {line}\n", style.dim("│")));
-                }
-                text.push_str(&format!("{} {error}", style.error("error:")));
+        let mut lines = match &error.detail {
+            Detail::Diagnostics { text, .. } => vec![text.trim_end().to_owned()],
+            Detail::Output(output) => {
+                output.iter().map(|line| format!("{} {line}", style.dim("│"))).collect()
             }
-            Detail::None => text.push_str(&format!("{} {error}", style.error("error:"))),
+            Detail::None => Vec::new(),
+        };
+        if !matches!(error.detail, Detail::Diagnostics { .. }) {
+            lines.push(format!("{} {error}", style.error("error:")));
         }
-        for cause in error.causes() {
-            text.push_str(&format!("\n  {} {cause}", style.bold("Caused by:")));
-        }
-        for hint in &error.hints {
-            text.push_str(&format!("\n{} {hint}", style.hint("hint:")));
-        }
-        self.to_stderr(&text);
+        let causes = error.causes();
+        lines.extend(causes.iter().map(|c| format!("  {} {c}", style.bold("Caused by:"))));
+        lines.extend(error.hints.iter().map(|hint| format!("{} {hint}", style.hint("hint:"))));
+        self.to_stderr(&lines.join("\n"));
     }
 
     /// There is nobody to tell that stderr cannot be written.

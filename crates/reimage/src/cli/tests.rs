@@ -20,7 +20,11 @@ fn every_verb_teaches() {
         assert!(verb.get_after_help().is_some(), "`{name}` has no example");
         for argument in verb.get_arguments() {
             let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-            assert!(!help.is_empty() && !help.ends_with('.'), "{name} {}: {help}", argument.get_id());
+            assert!(
+                !help.is_empty() && !help.ends_with('.'),
+                "{name} {}: {help}",
+                argument.get_id()
+            );
         }
     }
 }
@@ -37,7 +41,9 @@ fn the_reference_is_up_to_date() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
     if fs_err::read_to_string(&path).unwrap_or_default() != page {
         fs_err::write(&path, page).expect("docs can be written");
-        panic!("docs/cli.md was out of date and has been written anew: read its diff and commit it");
+        panic!(
+            "docs/cli.md was out of date and has been written anew: read its diff and commit it"
+        );
     }
 }
 

@@ -14,14 +14,14 @@ Examples:
   reimage completions bash > ~/.local/share/bash-completion/completions/reimage
   reimage completions zsh > \"${fpath[1]}/_reimage\"
   reimage completions fish > ~/.config/fish/completions/reimage.fish")]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
 
 /// Runs it.
-pub fn run(args: &CompletionsArgs, app: &App) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: &CompletionsArgs, app: &App) -> Result<ExitCode, CommandError> {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "reimage", &mut script);
     app.ui.raw(&script)?;

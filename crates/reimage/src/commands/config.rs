@@ -30,7 +30,7 @@ Example of a config.toml:
   keyrings = [\"keys/archive.gpg\"]   # relative to the file
   [sandbox]
   ids = \"auto\"                      # or \"notify\", \"newuidmap\"")]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     #[command(flatten)]
     sources: SourceFlags,
     #[command(flatten)]
@@ -38,9 +38,10 @@ pub struct ConfigArgs {
 }
 
 /// Runs it.
-pub fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError> {
     let config = app.config_with(None, &args.sources)?;
-    let paths = |paths: &[_]| -> Vec<String> { paths.iter().map(text::<std::path::PathBuf>).collect() };
+    let paths =
+        |paths: &[_]| -> Vec<String> { paths.iter().map(text::<std::path::PathBuf>).collect() };
     let keyrings =
         Sourced { value: paths(&config.keyrings.value), origin: config.keyrings.origin.clone() };
     let store = Sourced { value: text(&config.store.value), origin: config.store.origin.clone() };

@@ -34,7 +34,7 @@ Examples:
   reimage init             write ./spec.ncl
   reimage init services/a  write services/a/spec.ncl
   reimage init --editor    let the Nickel language server find `reimage.ncl`")]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Where to look and write
     #[arg(value_name = "DIR", default_value = ".")]
     directory: PathBuf,
@@ -46,7 +46,7 @@ pub struct InitArgs {
 }
 
 /// Runs it.
-pub fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> {
+pub(crate) fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> {
     if args.editor {
         todo!()
     }
@@ -74,7 +74,10 @@ pub fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> {
     let target = draft.target();
     let build = if prefix.is_empty() { String::new() } else { format!(" {prefix}") };
     let commands = [
-        (format!("reimage build{}", build.trim_end_matches('#')), "build it; the first time this writes reimage.lock"),
+        (
+            format!("reimage build{}", build.trim_end_matches('#')),
+            "build it; the first time this writes reimage.lock",
+        ),
         (format!("reimage run {prefix}{target}{}", draft.run_flags()), "run it, without docker"),
         (format!("reimage save {prefix}{target} | docker load"), "hand it to docker or podman"),
     ];
@@ -132,9 +135,7 @@ impl Project {
 
 /// Looks from the most particular to the most general: a Go service may well have an index.html and a Makefile.
 fn draft(project: &Project) -> Result<Draft, CommandError> {
-    let python = |name: &String| {
-        Path::new(name).extension().is_some_and(|e| e == "py")
-    };
+    let python = |name: &String| Path::new(name).extension().is_some_and(|e| e == "py");
     Ok(if project.has("go.mod") {
         compiled::go(project)
     } else if project.has("Cargo.toml") {
@@ -158,10 +159,10 @@ fn draft(project: &Project) -> Result<Draft, CommandError> {
 fn write_new(path: &Path, text: &str, shown: &str) -> Result<(), CommandError> {
     let opened = fs_err::OpenOptions::new().write(true).create_new(true).open(path);
     let mut file = opened.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            CommandError::usage(format!("`{shown}` is there already, and `init` overwrites nothing"))
-                .hint("`reimage check` evaluates it; move it away to begin anew")
-        }
+        io::ErrorKind::AlreadyExists => CommandError::usage(format!(
+            "`{shown}` is there already, and `init` overwrites nothing"
+        ))
+        .hint("`reimage check` evaluates it; move it away to begin anew"),
         _ => CommandError::wrap(Kind::Environment, error),
     })?;
     Ok(file.write_all(text.as_bytes())?)

@@ -14,51 +14,51 @@ use crate::error::{CommandError, Kind, did_you_mean};
 /// What one file says; an absent key says nothing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct File {
+pub(crate) struct File {
     /// `[store]`
-    pub store: Store,
+    pub(crate) store: Store,
     /// `[build]`
-    pub build: Build,
+    pub(crate) build: Build,
     /// `[debian]`
-    pub debian: Debian,
+    pub(crate) debian: Debian,
     /// `[sandbox]`
-    pub sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
 }
 
 /// `[store]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Store {
+pub(crate) struct Store {
     /// Where results are kept; relative to the file.
-    pub path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
 }
 
 /// `[build]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Build {
+pub(crate) struct Build {
     /// Most steps at the same time.
-    pub jobs: Option<NonZeroU16>,
+    pub(crate) jobs: Option<NonZeroU16>,
 }
 
 /// `[debian]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Debian {
+pub(crate) struct Debian {
     /// URLs of mirrors.
-    pub mirrors: Option<Vec<String>>,
+    pub(crate) mirrors: Option<Vec<String>>,
     /// URLs of mirrors of the security archive.
-    pub security_mirrors: Option<Vec<String>>,
+    pub(crate) security_mirrors: Option<Vec<String>>,
     /// Key rings; relative to the file.
-    pub keyrings: Option<Vec<PathBuf>>,
+    pub(crate) keyrings: Option<Vec<PathBuf>>,
 }
 
 /// `[sandbox]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// `auto`, `notify` or `newuidmap`.
-    pub ids: Option<Ids>,
+    pub(crate) ids: Option<Ids>,
 }
 
 /// Every key, for suggestions.
@@ -77,27 +77,25 @@ const KEYS: [&str; 10] = [
 
 impl File {
     /// Reads `path`; a file that is not there says nothing.
-    pub fn read(path: &Path) -> Result<Option<Self>, CommandError> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, CommandError> {
         match fs_err::read_to_string(path) {
             Ok(text) => Self::parse(&text, path).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(CommandError::usage(
-                format!("`{}` is not UTF-8 text", path.display()),
-            )),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(CommandError::usage(format!("`{}` is not UTF-8 text", path.display())))
+            }
             Err(error) => Err(CommandError::wrap(Kind::Environment, error)),
         }
     }
 
     /// Parses the text of `path`.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, CommandError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, CommandError> {
         toml::from_str(text).map_err(|error| {
             let at = error.span().unwrap_or(0..0);
             let (line, column) = position(text, at.start);
             let message = error.message().lines().next().unwrap_or("It is no TOML");
-            let mut command = CommandError::usage(format!(
-                "{}:{line}:{column}: {message}",
-                path.display()
-            ));
+            let mut command =
+                CommandError::usage(format!("{}:{line}:{column}: {message}", path.display()));
             let word = text.get(at).unwrap_or_default();
             if message.starts_with("unknown field")
                 && let Some(near) = did_you_mean(word, KEYS)

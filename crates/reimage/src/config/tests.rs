@@ -26,7 +26,9 @@ fn a_file_goes_over_defaults_and_flags_over_it() {
     let config = load(text, &Flags::default()).expect("good");
     assert_eq!(config.store.value, PathBuf::from("/s"));
     assert_eq!(config.jobs.value, 7);
-    assert!(matches!(&config.jobs.origin, Origin::File(path) if path.ends_with("reimage/config.toml")));
+    assert!(
+        matches!(&config.jobs.origin, Origin::File(path) if path.ends_with("reimage/config.toml"))
+    );
     assert!(config.keyrings.value[0].ends_with("reimage/k.gpg"), "beside the file");
     assert!(config.keyrings.value[0].is_absolute());
 
@@ -56,7 +58,10 @@ fn refused(text: &str) -> (String, Vec<String>) {
 #[test]
 fn mistakes_point_at_the_line() {
     let (message, hints) = refused("[debian]\nmirors = []\n");
-    assert!(message.starts_with("c.toml:2:1: unknown field `mirors`, expected one of `mirrors`"), "{message}");
+    assert!(
+        message.starts_with("c.toml:2:1: unknown field `mirors`, expected one of `mirrors`"),
+        "{message}"
+    );
     assert_eq!(hints[0], "did you mean `mirrors`?");
 
     let (message, hints) = refused("[debain]\n");

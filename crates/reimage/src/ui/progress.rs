@@ -16,7 +16,7 @@ use plain::Lines;
 /// Something happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Update {
+pub(crate) enum Update {
     /// Work on a step has begun.
     StepStarted {
         /// Its number.
@@ -81,11 +81,11 @@ fn seconds<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> Result<S:
 
 /// The display of some work.
 #[derive(Debug)]
-pub struct Progress;
+pub(crate) struct Progress;
 
 impl Progress {
     /// Does `work`, showing what it reports; `work` runs on this thread.
-    pub fn during<T>(ui: &Ui, work: impl FnOnce(&(dyn Fn(Update) + Sync)) -> T) -> T {
+    pub(crate) fn during<T>(ui: &Ui, work: impl FnOnce(&(dyn Fn(Update) + Sync)) -> T) -> T {
         let (sender, receiver) = mpsc::channel();
         thread::scope(|scope| {
             let display = scope.spawn(move || show(ui, &receiver));

@@ -2,48 +2,48 @@
 
 /// Whether to colour, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     enabled: bool,
 }
 
 impl Style {
     /// With colours or without.
-    pub const fn new(enabled: bool) -> Self {
+    pub(crate) const fn new(enabled: bool) -> Self {
         Self { enabled }
     }
 
     /// Whether there are colours.
-    pub const fn enabled(self) -> bool {
+    pub(crate) const fn enabled(self) -> bool {
         self.enabled
     }
 
     /// `error:`
-    pub fn error(self, text: &str) -> String {
+    pub(crate) fn error(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
     /// `warning:`
-    pub fn warning(self, text: &str) -> String {
+    pub(crate) fn warning(self, text: &str) -> String {
         self.paint("1;33", text)
     }
 
     /// `hint:`
-    pub fn hint(self, text: &str) -> String {
+    pub(crate) fn hint(self, text: &str) -> String {
         self.paint("1;36", text)
     }
 
     /// Something that went well.
-    pub fn good(self, text: &str) -> String {
+    pub(crate) fn good(self, text: &str) -> String {
         self.paint("32", text)
     }
 
     /// A name.
-    pub fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
     /// What is less important.
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 

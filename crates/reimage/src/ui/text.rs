@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Bytes in decimal units: `999 B`, `1.2 kB`, `34.5 MB`.
-pub fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
     if count < 1000 {
         return format!("{count} B");
@@ -18,7 +18,7 @@ pub fn bytes(count: u64) -> String {
 }
 
 /// A duration: `0.04s`, `3.2s`, `2m 05s`, `1h 02m`.
-pub fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         0 => format!("{:.2}s", time.as_secs_f64()),
@@ -29,20 +29,20 @@ pub fn duration(time: Duration) -> String {
 }
 
 /// The beginning of a digest: its algorithm is left out, 12 digits stay.
-pub fn short(digest: &str) -> &str {
+pub(crate) fn short(digest: &str) -> &str {
     let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
     hex.get(..12).unwrap_or(hex)
 }
 
 /// The last `count` lines of what a step wrote: not valid UTF-8 replaced, what moves the cursor taken out.
-pub fn last_lines(output: &[u8], count: usize) -> Vec<String> {
+pub(crate) fn last_lines(output: &[u8], count: usize) -> Vec<String> {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].iter().map(|line| plain(line)).collect()
 }
 
 /// A line without escape sequences and control characters, and of lines drawn over each other the last.
-pub fn plain(line: &str) -> String {
+pub(crate) fn plain(line: &str) -> String {
     let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
     let mut plain = String::with_capacity(line.len());
     let mut chars = line.chars().peekable();
@@ -76,23 +76,23 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 
 /// Lines whose columns stand below each other.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these headings.
-    pub fn new<const N: usize>(headings: [&str; N]) -> Self {
+    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
         Self { rows: vec![headings.map(str::to_owned).to_vec()] }
     }
 
     /// Adds a line.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.to_vec());
     }
 
     /// The lines.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max()

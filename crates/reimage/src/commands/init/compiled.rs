@@ -17,7 +17,11 @@ pub(super) fn go(project: &Project) -> Draft {
     if manifest.contains("require") && !vendored {
         draft.notes.push("steps have no network: run `go mod vendor` first".to_owned());
     }
-    draft.step("The compiler; nothing of it gets into the image.", "tools | re.Debian", &debian(&["golang".into()]));
+    draft.step(
+        "The compiler; nothing of it gets into the image.",
+        "tools | re.Debian",
+        &debian(&["golang".into()]),
+    );
     let flags = if vendored { "-mod=vendor -trimpath" } else { "-trimpath" };
     let mut build = inputs();
     build.push(format!(
@@ -31,7 +35,11 @@ pub(super) fn go(project: &Project) -> Draft {
     build.push(format!("script = {},", quote(&format!("go build -o {program} {package}"))));
     build.push(format!("outputs = {},", list(std::slice::from_ref(&program))));
     draft.step("", "program | re.Run", &build);
-    draft.step("Certificates and time zones, as most services want them.", "runtime | re.Debian", &minimal(&["ca-certificates", "tzdata"]));
+    draft.step(
+        "Certificates and time zones, as most services want them.",
+        "runtime | re.Debian",
+        &minimal(&["ca-certificates", "tzdata"]),
+    );
     draft.layers = vec!["runtime".into(), "program".into()];
     draft.cmd = vec![program];
     draft
@@ -47,15 +55,21 @@ pub(super) fn rust(project: &Project) -> Draft {
     let package = manifest.get("package");
     let name = name_in(binary).or_else(|| name_in(package));
     let name = name.unwrap_or_else(|| project.name.clone());
-    let mut draft = new(project, format!("A Rust program, {name}, built with Debian's Rust"), &word(&name));
-    let depends = manifest.get("dependencies").and_then(|d| d.as_table()).is_some_and(|d| !d.is_empty());
+    let mut draft =
+        new(project, format!("A Rust program, {name}, built with Debian's Rust"), &word(&name));
+    let depends =
+        manifest.get("dependencies").and_then(|d| d.as_table()).is_some_and(|d| !d.is_empty());
     if depends && !project.has("vendor") {
         draft.notes.push("steps have no network: run `cargo vendor`, and write what it prints to .cargo/config.toml".to_owned());
     }
     if package.is_none() {
         draft.notes.push(format!("Cargo.toml is a workspace: name its binary instead of `{name}`"));
     }
-    draft.step("The compiler; nothing of it gets into the image.", "tools | re.Debian", &debian(&["cargo".into()]));
+    draft.step(
+        "The compiler; nothing of it gets into the image.",
+        "tools | re.Debian",
+        &debian(&["cargo".into()]),
+    );
     let program = format!("/usr/local/bin/{name}");
     let mut build = inputs();
     build.push("env = { CARGO_HOME = \"/tmp/cargo\" },".to_owned());
@@ -65,7 +79,11 @@ pub(super) fn rust(project: &Project) -> Draft {
     ]));
     build.push(format!("outputs = {},", list(std::slice::from_ref(&program))));
     draft.step("", "program | re.Run", &build);
-    draft.step("The C library that Rust programs stand on.", "runtime | re.Debian", &minimal(&["libc6", "libgcc-s1"]));
+    draft.step(
+        "The C library that Rust programs stand on.",
+        "runtime | re.Debian",
+        &minimal(&["libc6", "libgcc-s1"]),
+    );
     draft.layers = vec!["runtime".into(), "program".into()];
     draft.cmd = vec![program];
     draft
@@ -92,9 +110,15 @@ pub(super) fn make(project: &Project) -> Draft {
     build.extend(script(&["make".to_owned(), second]));
     build.push("outputs = [\"/out\"],".to_owned());
     draft.step("", "built | re.Run", &build);
-    draft.step("", "program | re.Copy", &["from = built,".into(), "path = \"/out\",".into(), "to = \"/\",".into()]);
+    draft.step(
+        "",
+        "program | re.Copy",
+        &["from = built,".into(), "path = \"/out\",".into(), "to = \"/\",".into()],
+    );
     draft.step("The C library alone.", "runtime | re.Debian", &minimal(&["libc6"]));
-    draft.notes.push(format!("`cmd` names /usr/local/bin/{name}; change it if the program is another"));
+    draft
+        .notes
+        .push(format!("`cmd` names /usr/local/bin/{name}; change it if the program is another"));
     draft.layers = vec!["runtime".into(), "program".into()];
     draft.cmd = vec![format!("/usr/local/bin/{name}")];
     draft
@@ -109,7 +133,9 @@ fn program_of(makefile: &str) -> Option<String> {
             value.split_whitespace().next().map(str::to_owned)
         })
     };
-    let plain = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let plain = |word: &str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
     let target = |line: &str| {
         let (target, rest) = line.split_once(':')?;
         let first = rest.split_whitespace().next().unwrap_or_default();

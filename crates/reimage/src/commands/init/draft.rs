@@ -7,21 +7,21 @@ pub(super) const SUITE: &str = "bookworm";
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     /// What was found, for people.
-    pub found: String,
+    pub(crate) found: String,
     /// What a person should know or do.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// Name of the image.
-    pub image: String,
+    pub(crate) image: String,
     /// Fields of `steps`: comment, field with contract, lines of the record.
-    pub steps: Vec<(String, String, Vec<String>)>,
+    pub(crate) steps: Vec<(String, String, Vec<String>)>,
     /// Steps of the image, lowest first.
-    pub layers: Vec<String>,
+    pub(crate) layers: Vec<String>,
     /// `workdir`
-    pub workdir: Option<String>,
+    pub(crate) workdir: Option<String>,
     /// `cmd`
-    pub cmd: Vec<String>,
+    pub(crate) cmd: Vec<String>,
     /// The port it serves, if it does.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
 }
 
 impl Draft {
@@ -42,40 +42,34 @@ impl Draft {
 
     /// The text of the spec.
     pub(super) fn spec(&self) -> String {
-        let mut text = format!(
-            "# {}.\n# `reimage build` builds it, `reimage run {}{}` runs it.\nlet re = import \"reimage.ncl\" in\n{{\n  steps = {{\n",
-            self.found,
-            self.target(),
-            self.run_flags(),
-        );
-        for (comment, field, lines) in &self.steps {
-            for line in comment.lines() {
-                text.push_str(&format!("    # {line}\n"));
-            }
-            text.push_str(&format!("    {field} = {{\n"));
-            for line in lines {
-                text.push_str(&format!("      {line}\n"));
-            }
-            text.push_str("    },\n");
+        let run = format!("{}{}", self.target(), self.run_flags());
+        let mut lines = vec![
+            format!("# {}.", self.found),
+            format!("# `reimage build` builds it, `reimage run {run}` runs it."),
+            "let re = import \"reimage.ncl\" in".to_owned(),
+            "{".to_owned(),
+            "  steps = {".to_owned(),
+        ];
+        for (comment, field, record) in &self.steps {
+            lines.extend(comment.lines().map(|line| format!("    # {line}")));
+            lines.push(format!("    {field} = {{"));
+            lines.extend(record.iter().map(|line| format!("      {line}")));
+            lines.push("    },".to_owned());
         }
         let layers: Vec<_> = self.layers.iter().map(|step| format!("steps.{step}")).collect();
-        text.push_str(&format!(
-            "  }},\n  images = {{\n    {} | re.Image = {{\n      layers = [{}],\n",
-            self.image,
-            layers.join(", "),
-        ));
-        if let Some(workdir) = &self.workdir {
-            text.push_str(&format!("      workdir = {},\n", quote(workdir)));
-        }
-        if let Some(port) = self.port {
-            text.push_str(&format!("      expose = [{port}],\n"));
-        }
-        text.push_str(&format!(
-            "      cmd = {},\n      tags = [{}],\n    }},\n  }},\n}} | re.Spec\n",
-            list(&self.cmd),
-            quote(&format!("{}:latest", self.image.to_ascii_lowercase())),
-        ));
-        text
+        let tag = format!("{}:latest", self.image.to_ascii_lowercase());
+        let fields = [
+            Some(format!("layers = [{}]", layers.join(", "))),
+            self.workdir.as_ref().map(|workdir| format!("workdir = {}", quote(workdir))),
+            self.port.map(|port| format!("expose = [{port}]")),
+            Some(format!("cmd = {}", list(&self.cmd))),
+            Some(format!("tags = [{}]", quote(&tag))),
+        ];
+        lines.extend(["  },".to_owned(), "  images = {".to_owned()]);
+        lines.push(format!("    {} | re.Image = {{", self.image));
+        lines.extend(fields.into_iter().flatten().map(|field| format!("      {field},")));
+        lines.extend(["    },", "  },", "} | re.Spec", ""].map(str::to_owned));
+        lines.join("\n")
     }
 }
 
@@ -139,8 +133,27 @@ pub(super) fn shell(text: &str) -> String {
 /// A name for an image: letters, digits and dashes, beginning with a letter and no word of Nickel's.
 pub(super) fn word(text: &str) -> String {
     const KEYWORDS: [&str; 22] = [
-        "let", "in", "fun", "if", "then", "else", "match", "import", "true", "false", "null",
-        "forall", "rec", "include", "default", "doc", "force", "optional", "priority", "or", "as",
+        "let",
+        "in",
+        "fun",
+        "if",
+        "then",
+        "else",
+        "match",
+        "import",
+        "true",
+        "false",
+        "null",
+        "forall",
+        "rec",
+        "include",
+        "default",
+        "doc",
+        "force",
+        "optional",
+        "priority",
+        "or",
+        "as",
         "not_exported",
     ];
     let mut word = String::new();

@@ -15,9 +15,9 @@ pub(super) fn python(project: &Project) -> Draft {
     packages.extend(wanted.iter().map(|name| python_package(name)));
     packages.dedup();
     let entry = project.first(&["main.py", "app.py", "wsgi.py", "server.py", "manage.py"]);
-    let entry = entry.map(str::to_owned).or_else(|| {
-        project.files.iter().find(|f| f.ends_with(".py") && *f != "setup.py").cloned()
-    });
+    let entry = entry
+        .map(str::to_owned)
+        .or_else(|| project.files.iter().find(|f| f.ends_with(".py") && *f != "setup.py").cloned());
     let entry = entry.unwrap_or_else(|| "main.py".to_owned());
     let source = project.text(&entry);
     let flask = source.lines().find_map(|line| {
@@ -34,7 +34,9 @@ pub(super) fn python(project: &Project) -> Draft {
             }
         }
         draft.port = Some(8000);
-        draft.cmd = ["gunicorn", "--bind", "0.0.0.0:8000", &format!("{module}:{app}")].map(str::to_owned).to_vec();
+        draft.cmd = ["gunicorn", "--bind", "0.0.0.0:8000", &format!("{module}:{app}")]
+            .map(str::to_owned)
+            .to_vec();
     } else {
         draft.cmd = vec!["python3".to_owned(), entry];
     }
@@ -44,12 +46,19 @@ pub(super) fn python(project: &Project) -> Draft {
             wanted.iter().map(|name| python_package(name)).collect::<Vec<_>>().join(", "),
         ));
     }
-    draft.step("Debian with Python and the packages that the program needs.", "base | re.Debian", &debian(&packages));
+    draft.step(
+        "Debian with Python and the packages that the program needs.",
+        "base | re.Debian",
+        &debian(&packages),
+    );
     source_copy(&mut draft);
     draft.step(
         "Byte code, so that the program starts fast.",
         "app | re.Run",
-        &["from = [base, source],".to_owned(), format!("script = {},", quote("python3 -m compileall -q /opt/app"))],
+        &[
+            "from = [base, source],".to_owned(),
+            format!("script = {},", quote("python3 -m compileall -q /opt/app")),
+        ],
     );
     draft.layers = vec!["app".into()];
     draft.workdir = Some("/opt/app".into());
@@ -69,7 +78,8 @@ fn requirements(project: &Project) -> (&'static str, Vec<String>) {
         return ("requirements.txt", text.lines().filter_map(name).collect());
     }
     let manifest: toml::Table = project.text("pyproject.toml").parse().unwrap_or_default();
-    let listed = manifest.get("project").and_then(|p| p.get("dependencies")).and_then(|d| d.as_array());
+    let listed =
+        manifest.get("project").and_then(|p| p.get("dependencies")).and_then(|d| d.as_array());
     let listed = listed.into_iter().flatten().filter_map(|item| item.as_str());
     ("pyproject.toml", listed.filter_map(name).collect())
 }
@@ -135,25 +145,36 @@ pub(super) fn node(project: &Project) -> Result<Draft, CommandError> {
         );
         draft.layers = vec!["base".into(), "modules".into(), "source".into()];
         if !project.has("node_modules") {
-            draft.notes.push("run `npm ci --omit=dev` first: the spec takes node_modules as it lies here".to_owned());
+            draft.notes.push(
+                "run `npm ci --omit=dev` first: the spec takes node_modules as it lies here"
+                    .to_owned(),
+            );
         }
     }
     draft.workdir = Some("/opt/app".into());
-    draft.cmd = ["node".to_owned()].into_iter().chain(entry.split_whitespace().map(str::to_owned)).collect();
+    draft.cmd = ["node".to_owned()]
+        .into_iter()
+        .chain(entry.split_whitespace().map(str::to_owned))
+        .collect();
     Ok(draft)
 }
 
 /// A web site, served by a server of one file.
 pub(super) fn site(project: &Project) -> Draft {
     let mut draft = new(project, "A web site, served by busybox".to_owned());
-    draft.step("A web server, and nothing else.", "server | re.Debian", &minimal(&["busybox-static"]));
+    draft.step(
+        "A web server, and nothing else.",
+        "server | re.Debian",
+        &minimal(&["busybox-static"]),
+    );
     draft.step(
         "This directory, without what .gitignore names.",
         "content | re.Copy",
         &["from = re.local { path = \".\" },".to_owned(), "to = \"/srv\",".to_owned()],
     );
     draft.layers = vec!["server".into(), "content".into()];
-    draft.cmd = ["/bin/busybox", "httpd", "-f", "-p", "8000", "-h", "/srv"].map(str::to_owned).to_vec();
+    draft.cmd =
+        ["/bin/busybox", "httpd", "-f", "-p", "8000", "-h", "/srv"].map(str::to_owned).to_vec();
     draft.port = Some(8000);
     draft
 }
@@ -161,7 +182,11 @@ pub(super) fn site(project: &Project) -> Draft {
 /// An empty directory: something to begin with.
 pub(super) fn nothing(project: &Project) -> Draft {
     let mut draft = new(project, "Debian and one program, to begin with".to_owned());
-    draft.step("Debian's essential packages; add to `packages` what you need.", "base | re.Debian", &debian(&[]));
+    draft.step(
+        "Debian's essential packages; add to `packages` what you need.",
+        "base | re.Debian",
+        &debian(&[]),
+    );
     let files = format!(
         "files.\"/usr/local/bin/hello\" = {{ text = {}, chmod = \"0755\" }},",
         quote("#!/bin/sh\necho \"Hello from $(. /etc/os-release; echo \"$PRETTY_NAME\")\"\n"),

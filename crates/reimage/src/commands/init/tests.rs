@@ -65,8 +65,13 @@ fn each_kind_is_recognized() {
     assert!(found(&[("index.html", "")]).starts_with("A web site"));
     assert!(found(&[("tool.py", "print(1)")]).starts_with("A Python program, tool.py"));
     assert!(found(&[("Makefile", "all: thing\n"), ("index.html", "")]).contains("thing"));
-    assert!(found(&[("go.mod", "module example.com/x/serve\n")]).starts_with("A Go program, serve"));
-    assert!(found(&[("Cargo.toml", "[package]\nname = \"tool\"\n")]).starts_with("A Rust program, tool"));
+    assert!(
+        found(&[("go.mod", "module example.com/x/serve\n")]).starts_with("A Go program, serve")
+    );
+    assert!(
+        found(&[("Cargo.toml", "[package]\nname = \"tool\"\n")])
+            .starts_with("A Rust program, tool")
+    );
     assert!(found(&[("package.json", "{\"scripts\":{\"start\":\"node s.js\"}}")]).contains("s.js"));
 }
 

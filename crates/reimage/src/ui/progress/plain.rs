@@ -53,11 +53,8 @@ impl Lines {
 
     fn line(&self, verb: &str, rest: &str) -> String {
         let verb = format!("{verb:>8}");
-        let verb = if verb.trim() == "failed" {
-            self.style.error(&verb)
-        } else {
-            self.style.good(&verb)
-        };
+        let verb =
+            if verb.trim() == "failed" { self.style.error(&verb) } else { self.style.good(&verb) };
         format!("{verb} {rest}")
     }
 }
