@@ -1,5 +1,8 @@
 //! What every verb works with: the machine, the terminal, the flags of all verbs.
 
+use reimage_castore::Store;
+use reimage_sandbox::Zygote;
+
 use crate::{
     cli::Global,
     config::{Config, Flags, SourceFlags},
@@ -17,6 +20,8 @@ pub(crate) struct App {
     pub(crate) ui: Ui,
     /// Flags of every verb.
     pub(crate) global: Global,
+    /// What starts sandboxes.
+    pub(crate) zygote: Zygote,
 }
 
 impl App {
@@ -33,5 +38,10 @@ impl App {
     /// The configuration.
     pub(crate) fn config(&self) -> Result<Config, CommandError> {
         self.config_with(None, &SourceFlags::default())
+    }
+
+    /// The store, opened.
+    pub(crate) fn store(&self, config: &Config) -> Result<Store, CommandError> {
+        Ok(Store::open(&config.store.value)?)
     }
 }

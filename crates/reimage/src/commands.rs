@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod graph;
 mod init;
 
 use std::process::ExitCode;
@@ -15,6 +16,8 @@ use crate::{app::App, error::CommandError, ui::Format};
 pub(crate) enum Verb {
     #[command(name = "init")]
     Init(init::InitArgs),
+    #[command(name = "graph")]
+    Graph(graph::GraphArgs),
     #[command(name = "config")]
     Config(config::ConfigArgs),
     #[command(name = "completions")]
@@ -26,6 +29,7 @@ impl Verb {
     pub(crate) fn format(&self) -> Format {
         match self {
             Self::Init(args) => args.output.format,
+            Self::Graph(args) => args.format(),
             Self::Config(args) => args.output.format,
             Self::Completions(_) => Format::Text,
         }
@@ -35,6 +39,7 @@ impl Verb {
     pub(crate) fn run(&self, app: &App) -> Result<ExitCode, CommandError> {
         match self {
             Self::Init(args) => init::run(args, app),
+            Self::Graph(args) => graph::run(args, app),
             Self::Config(args) => config::run(args, app),
             Self::Completions(args) => completions::run(args, app),
         }

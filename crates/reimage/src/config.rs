@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::Args;
+use reimage_sandbox::IdsSetting;
 use serde::{Deserialize, Serialize};
 
 use crate::{error::CommandError, machine::Machine};
@@ -70,6 +71,22 @@ pub(crate) enum Ids {
     Notify,
     /// The kernel, with the ranges that `newuidmap` grants.
     Newuidmap,
+}
+
+impl From<Ids> for IdsSetting {
+    fn from(ids: Ids) -> Self {
+        match ids {
+            Ids::Auto => Self::Auto,
+            Ids::Notify => Self::Notify,
+            Ids::Newuidmap => Self::Mapped,
+        }
+    }
+}
+
+/// Who answers for user ids here; a configuration that cannot be read is reported by the verb that needs it.
+pub(crate) fn ids(machine: &Machine) -> IdsSetting {
+    let flags = Flags { store: Some(Path::new("")), ..Flags::default() };
+    Config::load(machine, &flags).map(|config| config.ids.value.into()).unwrap_or_default()
 }
 
 /// Flags that go over `config.toml`, for the verbs that fetch.

@@ -3,10 +3,11 @@
 //! Libraries say what went wrong; what to do about it is said here and in [`from`], next to the flags and verbs
 //! that it names.
 
-mod from;
+pub(crate) mod from;
 
 use std::{error::Error, fmt, process::ExitCode};
 
+use reimage_spec::{Diagnostics, SpecError};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -96,13 +97,6 @@ pub(crate) enum Detail {
     /// Nothing.
     #[default]
     None,
-    /// Nickel's rendering and the same for editors; it stands instead of the message.
-    Diagnostics {
-        /// With the user's lines, for people.
-        text: String,
-        /// One value a diagnostic.
-        json: Vec<serde_json::Value>,
-    },
     /// The last lines that a failed step wrote.
     Output(Vec<String>),
 }
@@ -151,6 +145,11 @@ impl CommandError {
     pub(crate) fn detail(mut self, detail: Detail) -> Self {
         self.detail = detail;
         self
+    }
+
+    /// What is wrong with a spec, in full: it is shown instead of the message.
+    pub(crate) fn diagnostics(&self) -> Option<&Diagnostics> {
+        self.source.downcast_ref::<SpecError>().map(|error| &error.diagnostics)
     }
 
     /// The messages behind the first, outermost first; one that its parent already repeats is left out.

@@ -8,18 +8,17 @@ mod error;
 mod machine;
 mod panics;
 mod signals;
+mod spec_args;
 mod ui;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use app::App;
-use error::{CommandError, Kind};
+use error::Kind;
 use machine::Machine;
 use ui::Ui;
 
 fn main() -> ExitCode {
-    panics::record();
-    signals::watch();
     let machine = match Machine::read() {
         Ok(machine) => machine,
         Err(error) => {
@@ -32,8 +31,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return cli::answer(&error),
     };
+    // Before any thread: it moves this process into a user namespace and forks the sandboxes' zygote.
+    let zygote = reimage_sandbox::start(config::ids(&machine));
+    panics::record();
+    signals::watch();
     let ui = Ui::new(&machine, cli.verb.format(), cli.global.color, cli.global.verbosity());
-    let app = App { machine, ui, global: cli.global };
+    let app = App { machine, ui, global: cli.global, zygote };
     let result = panics::catch(|| cli.verb.run(&app)).and_then(|done| done);
     result.unwrap_or_else(|error| {
         if error.kind != Kind::BrokenPipe {

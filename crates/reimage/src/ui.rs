@@ -10,6 +10,7 @@ mod text;
 use std::io::{self, Write};
 
 use clap::ValueEnum;
+use reimage_spec::Diagnostics;
 use serde::Serialize;
 use serde_json::json;
 
@@ -102,6 +103,16 @@ impl Ui {
         out.flush()
     }
 
+    /// Lines of a result.
+    pub(crate) fn lines(&self, lines: impl IntoIterator<Item = String>) -> io::Result<()> {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        for line in lines {
+            out.write_all(line.as_bytes())?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    }
+
     /// A result as it is, without an end of line.
     pub(crate) fn raw(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
@@ -132,6 +143,16 @@ impl Ui {
         }
     }
 
+    /// Warnings about a spec, with its lines.
+    pub(crate) fn diagnostics(&self, diagnostics: &Diagnostics) {
+        if self.json() {
+            let diagnostics = diagnostics.to_json();
+            self.event(&json!({ "event": "diagnostics", "diagnostics": diagnostics }));
+        } else {
+            self.to_stderr(diagnostics.render(self.err.enabled()).trim_end());
+        }
+    }
+
     /// One event for programs, on stderr.
     pub(crate) fn event(&self, event: &serde_json::Value) {
         self.to_stderr(&event.to_string());
@@ -144,16 +165,18 @@ impl Ui {
             return;
         }
         let style = &self.err;
+        let diagnostics = error.diagnostics();
         let mut lines = match &error.detail {
-            Detail::Diagnostics { text, .. } => vec![text.trim_end().to_owned()],
+            _ if diagnostics.is_some() => Vec::new(),
             Detail::Output(output) => {
                 output.iter().map(|line| format!("{} {line}", style.dim("│"))).collect()
             }
             Detail::None => Vec::new(),
         };
-        if !matches!(error.detail, Detail::Diagnostics { .. }) {
-            lines.push(format!("{} {error}", style.error("error:")));
-        }
+        lines.push(match diagnostics {
+            Some(diagnostics) => diagnostics.render(style.enabled()).trim_end().to_owned(),
+            None => format!("{} {error}", style.error("error:")),
+        });
         let causes = error.causes();
         lines.extend(causes.iter().map(|c| format!("  {} {c}", style.bold("Caused by:"))));
         lines.extend(error.hints.iter().map(|hint| format!("{} {hint}", style.hint("hint:"))));
@@ -176,9 +199,11 @@ fn error_event(error: &CommandError) -> serde_json::Value {
         "causes": error.causes(),
         "hints": error.hints,
     });
+    if let Some(diagnostics) = error.diagnostics() {
+        event["diagnostics"] = diagnostics.to_json();
+    }
     match &error.detail {
         Detail::None => {}
-        Detail::Diagnostics { json, .. } => event["diagnostics"] = json!(json),
         Detail::Output(lines) => event["output"] = json!(lines),
     }
     event

@@ -5,6 +5,7 @@
 
 mod compiled;
 mod draft;
+mod editor;
 mod interpreted;
 
 use std::{
@@ -48,7 +49,7 @@ pub(crate) struct InitArgs {
 /// Runs it.
 pub(crate) fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> {
     if args.editor {
-        todo!()
+        return editor::run(app);
     }
     let directory = app.machine.absolute(&args.directory);
     let draft = draft(&Project::read(&directory)?)?;
@@ -72,10 +73,10 @@ pub(crate) fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> 
         Some(directory) => format!("{directory}#"),
     };
     let target = draft.target();
-    let build = if prefix.is_empty() { String::new() } else { format!(" {prefix}") };
+    let build = format!("reimage build {prefix}").trim_end().to_owned();
     let commands = [
         (
-            format!("reimage build{}", build.trim_end_matches('#')),
+            build,
             "build it; the first time this writes reimage.lock",
         ),
         (format!("reimage run {prefix}{target}{}", draft.run_flags()), "run it, without docker"),
