@@ -7,6 +7,7 @@
 //! |---|---|
 //! | every | the name and version of the operation, such as `copy-1` |
 //! | `run-0` | root: digests of the diffs it stands on, lowest first · inputs: path and digest of each tree · argv · env · working directory · user as written · outputs · exclude · platform · baseline · demands: clock, entropy, stat · cpus · digest of the lock entry of a recording |
+//! | `fetch-1` | SHA-256 of the file |
 //! | `copy-1` | from: kind and digest of each, lowest first · path · to · include · exclude · chown · chmod · mtime |
 //! | `unpack-1` | SHA-256 of the archive · strip |
 //! | `deb-unpack-1` | SHA-256 of the package · exclude |
@@ -71,6 +72,8 @@ impl FromStr for ActionDigest {
 pub enum Action {
     /// One command in the sandbox.
     Run(RunAction),
+    /// A file by its digest.
+    Fetch(Sha256),
     /// The tree operation: merge, take a node, filter, own, place.
     Copy(CopyAction),
     /// The contents of an archive.
@@ -169,8 +172,8 @@ pub struct CopyAction {
     pub path: TreePath,
     /// Where it goes.
     pub to: TreePath,
-    /// Patterns of what to take; none takes all.
-    pub include: Vec<String>,
+    /// Patterns of what to take; none takes all, no pattern takes nothing.
+    pub include: Option<Vec<String>>,
     /// Patterns of what not to take.
     pub exclude: Vec<String>,
     /// The owner and group of all of it.
@@ -236,6 +239,7 @@ impl Action {
     pub const fn operation(&self) -> &'static str {
         match self {
             Self::Run(_) => "run-0",
+            Self::Fetch(_) => "fetch-1",
             Self::Copy(_) => "copy-1",
             Self::Unpack(_) => "unpack-1",
             Self::Deb(_) => "deb-unpack-1",

@@ -40,7 +40,7 @@ use crate::{
     Diff, Digest, Tree,
     files::{Locked, read_dir_sorted, remove_all},
 };
-use error::Context;
+pub(crate) use error::Context;
 pub use error::StoreError;
 
 mod blobs;
@@ -54,6 +54,7 @@ mod values;
 pub use blobs::BlobReader;
 pub(crate) use memos::Generation;
 pub use once::Once;
+pub(crate) use record::touch;
 pub use results::PutResult;
 
 /// The version of the store as a whole; buckets have their own in their names.

@@ -10,6 +10,7 @@
 //! Each dies with the one above it. The monitor shares the step's mount namespace and root, not its pid
 //! namespace: it resolves the step's paths as the step does, and the step can neither see nor signal it.
 
+mod capture;
 mod command;
 mod error;
 mod filter;
@@ -27,6 +28,7 @@ mod wire;
 mod xattr;
 mod zygote;
 
+pub use capture::{CaptureError, Entries, Entry, EntryKind};
 pub use command::{Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, UpperOn, User};
 pub use error::{Error, Unavailable};
 pub use ids::{Ids, IdsSetting};

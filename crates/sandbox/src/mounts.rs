@@ -38,7 +38,12 @@ pub(crate) struct Root {
     pub(crate) input_uppers: Vec<OwnedFd>,
     /// The tmpfs of this sandbox.
     pub(crate) aux: OwnedFd,
+    /// Paths of the root that no result holds.
+    pub(crate) uncaptured: Vec<PathBuf>,
 }
+
+/// Paths of every root that no result holds.
+const UNCAPTURED: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var/tmp"];
 
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
@@ -90,23 +95,31 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
     devices(&dir)?;
     let sys = target(&dir, Path::new("/sys"))?;
     system(&sys)?;
-    bound_files(command, &aux, &dir)?;
+    let mut uncaptured: Vec<PathBuf> = UNCAPTURED.iter().map(PathBuf::from).collect();
+    let inside = |fd: &OwnedFd| -> Result<PathBuf, Failure> {
+        let full = fs::read_link(fd_path(fd)).during(|| "name a mount point".into())?;
+        Ok(Path::new("/").join(full.strip_prefix(&path).unwrap_or(&full)))
+    };
+    bound_files(command, &aux, &dir, |fd| Ok(uncaptured.push(inside(fd)?)))?;
     let mut input_uppers = Vec::new();
     for (at, input) in command.inputs.iter().enumerate() {
-        input_uppers.push(mount_input(command, input, at, base, &names, &dir)?);
+        let target = ensure(&dir, &input.target, true)?;
+        uncaptured.push(inside(&target)?);
+        input_uppers.push(mount_input(command, input, at, base, &names, &target)?);
     }
     for bind in &command.binds {
         let directory = fs::metadata(&bind.source)
             .during(|| format!("read the volume `{}`", bind.source.display()))?
             .is_dir();
         let at = ensure(&dir, &bind.target, directory)?;
+        uncaptured.push(inside(&at)?);
         bind_at(&bind.source, &at, bind.read_only)?;
     }
     if command.workdir != Path::new("/") {
         ensure(&dir, &command.workdir, true)?;
     }
     let aux = open_dir(&aux)?;
-    Ok(Root { path, dir, upper, input_uppers, aux })
+    Ok(Root { path, dir, upper, input_uppers, aux, uncaptured })
 }
 
 fn check(command: &Command) -> Result<(), Failure> {
@@ -241,9 +254,8 @@ fn mount_input(
     at: usize,
     base: &Path,
     names: &Path,
-    root: &OwnedFd,
+    target: &OwnedFd,
 ) -> Result<OwnedFd, Failure> {
-    let target = ensure(root, &input.target, true)?;
     let lowers: Vec<&Path> = input.lowers.iter().map(PathBuf::as_path).collect();
     let empty = base.join(format!("e{at}"));
     let lowers = if lowers.is_empty() {
@@ -255,7 +267,7 @@ fn mount_input(
     let name = format!("i{at}");
     let volatile = command.upper == UpperOn::Disk;
     let writes = Writes { base, names, name: &name, volatile };
-    overlay(&lowers, &writes, fd_path(&target).as_bytes())
+    overlay(&lowers, &writes, fd_path(target).as_bytes())
 }
 
 /// A minimal /dev: a tmpfs in which no device works but those bound from the host, read-only so that
@@ -300,7 +312,12 @@ fn system(at: &OwnedFd) -> Result<(), Failure> {
     mount("sys", fd_path(at), "tmpfs", flags, c"mode=0755,size=4k").during(|| "mount /sys".into())
 }
 
-fn bound_files(command: &Command, aux: &Path, root: &OwnedFd) -> Result<(), Failure> {
+fn bound_files(
+    command: &Command,
+    aux: &Path,
+    root: &OwnedFd,
+    mut bound: impl FnMut(&OwnedFd) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let files = aux.join("files");
     make_dir(&files, 0o755)?;
     for (at, (path, content)) in command.files.iter().enumerate() {
@@ -308,6 +325,7 @@ fn bound_files(command: &Command, aux: &Path, root: &OwnedFd) -> Result<(), Fail
         write_file(&file, content)?;
         // A root in which this name is a dangling link or below a file has no such file: nothing to bind.
         if let Ok(target) = open_in(root, path) {
+            bound(&target)?;
             bind_at(&file, &target, false)?;
         }
     }

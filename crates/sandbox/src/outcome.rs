@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::command::Owner;
+use crate::ids::Ids;
+use crate::wire::paths;
 
 /// The end of a command whose sandbox worked.
 #[derive(Debug)]
@@ -18,6 +21,11 @@ pub struct Outcome {
     /// Owners of the symbolic links and fifos in `upper` that are not 0:0 (only under `Ids::Notify`,
     /// where no record can lie on the inode), sorted by path.
     pub owners: Vec<Owner>,
+    /// Paths of the root that no result holds, resolved: /proc, /sys, /dev, /run, /tmp, /var/tmp, the
+    /// inputs, the volumes and the bound files. [`entries`](Self::entries) leaves them out.
+    pub uncaptured: Vec<PathBuf>,
+    /// How ids were kept.
+    pub ids: Ids,
     /// Wall clock time from the start of the command to its end.
     pub elapsed: Duration,
     /// What the command wrote to the root.
@@ -137,5 +145,8 @@ pub(crate) struct Report {
     pub(crate) status: Status,
     pub(crate) voided: Vec<Void>,
     pub(crate) owners: Vec<Owner>,
+    #[serde(with = "paths")]
+    pub(crate) uncaptured: Vec<PathBuf>,
+    pub(crate) ids: Ids,
     pub(crate) elapsed: Duration,
 }

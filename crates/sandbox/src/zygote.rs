@@ -94,9 +94,11 @@ impl Running {
         if kind == b"F" {
             return Err(wire::unpack::<Failure>(payload).map_err(monitor)?.into());
         }
-        let Report { status, voided, owners, elapsed } = wire::unpack(payload).map_err(monitor)?;
+        let Report { status, voided, owners, uncaptured, ids, elapsed } =
+            wire::unpack(payload).map_err(monitor)?;
         let upper = fds.next().ok_or_else(|| monitor(ended()))?;
-        Ok(Outcome { status, voided, owners, elapsed, upper, input_uppers: fds.collect() })
+        let input_uppers = fds.collect();
+        Ok(Outcome { status, voided, owners, uncaptured, ids, elapsed, upper, input_uppers })
     }
 }
 

@@ -15,6 +15,9 @@ impl Action {
         e.bytes(self.operation().as_bytes());
         match self {
             Self::Run(action) => run(&mut e, action),
+            Self::Fetch(file) => {
+                e.raw(file.as_bytes());
+            }
             Self::Copy(action) => copy(&mut e, action),
             Self::Unpack(UnpackAction { archive, strip }) => {
                 e.raw(archive.as_bytes()).number((*strip).into());
@@ -32,6 +35,7 @@ impl Action {
         let mut d = Decoder::new(bytes, MAGIC)?;
         let action = match d.text()? {
             "run-0" => Self::Run(decode_run(&mut d)?),
+            "fetch-1" => Self::Fetch(Sha256::from_bytes(d.raw32()?)),
             "copy-1" => Self::Copy(decode_copy(&mut d)?),
             "unpack-1" => Self::Unpack(UnpackAction {
                 archive: Sha256::from_bytes(d.raw32()?),
@@ -125,7 +129,7 @@ fn copy(e: &mut Encoder, action: &CopyAction) {
         };
     });
     e.bytes(path.as_bytes()).bytes(to.as_bytes());
-    texts(e, include);
+    e.option(include.as_ref(), |e, include| texts(e, include));
     texts(e, exclude);
     e.option(*chown, |e, (uid, gid)| {
         e.number(uid.into()).number(gid.into());
@@ -147,7 +151,7 @@ fn decode_copy(d: &mut Decoder<'_>) -> Result<CopyAction, DecodeError> {
         })?,
         path: decode_path(d)?,
         to: decode_path(d)?,
-        include: d.list(text)?,
+        include: d.option(|d| d.list(text))?,
         exclude: d.list(text)?,
         chown: d.option(|d| Ok((d.small()?, d.small()?)))?,
         chmod: d.option(text)?,

@@ -48,7 +48,8 @@ const IF_BITS: u16 = 0x45;
 
 const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
-const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_X86_64`, the only architecture of a step so far.
+pub(crate) const ARCH: u32 = 0xc000_003e;
 const X32_BIT: u32 = 0x4000_0000;
 
 /// Calls newer than the baseline do not exist, so that a newer kernel changes nothing that a step sees.
@@ -117,7 +118,7 @@ pub(crate) fn assemble(rules: &[Rule]) -> Vec<Instruction> {
     let calls: Vec<_> = calls.into_iter().collect();
     let mut program = vec![
         statement(LOAD, OFFSET_ARCH),
-        branch(IF_EQUAL, AUDIT_ARCH_X86_64, 1, 0),
+        branch(IF_EQUAL, ARCH, 1, 0),
         returns(Action::Notify),
         statement(LOAD, OFFSET_NR),
         branch(IF_AT_LEAST, X32_BIT, 1, 0),
@@ -199,7 +200,7 @@ mod tests {
             for (at, value) in [0, 2, 4, 6].into_iter().enumerate() {
                 let hit = nr % 3 == 0 && nr < 180 && whens[nr as usize / 3 % 5].1[at];
                 let expected = if hit { libc::SECCOMP_RET_ERRNO | 7 } else { allow };
-                let got = run(&program, nr, AUDIT_ARCH_X86_64, [9, value, 9, 9, 9, 9]);
+                let got = run(&program, nr, ARCH, [9, value, 9, 9, 9, 9]);
                 assert_eq!(got, expected, "call {nr}, argument {value}");
             }
         }
@@ -210,8 +211,8 @@ mod tests {
         let program = assemble(&[]);
         assert_eq!(run(&program, 1, 0x4000_0003, [0; 6]), libc::SECCOMP_RET_USER_NOTIF);
         let nosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
-        assert_eq!(run(&program, X32_BIT | 1, AUDIT_ARCH_X86_64, [0; 6]), nosys);
-        assert_eq!(run(&program, FIRST_UNKNOWN, AUDIT_ARCH_X86_64, [0; 6]), nosys);
-        assert_eq!(run(&program, 1, AUDIT_ARCH_X86_64, [0; 6]), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(run(&program, X32_BIT | 1, ARCH, [0; 6]), nosys);
+        assert_eq!(run(&program, FIRST_UNKNOWN, ARCH, [0; 6]), nosys);
+        assert_eq!(run(&program, 1, ARCH, [0; 6]), libc::SECCOMP_RET_ALLOW);
     }
 }

@@ -6,5 +6,5 @@
 mod assemble;
 mod deny;
 
-pub(crate) use assemble::{Action, Rule, When, assemble};
+pub(crate) use assemble::{ARCH, Action, Rule, When, assemble};
 pub(crate) use deny::baseline;

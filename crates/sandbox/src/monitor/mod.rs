@@ -94,9 +94,10 @@ fn watch(
     if status == Status::Signaled(libc::SIGSYS) && voided.is_empty() {
         voided.push(Void::BadSystemCall);
     }
-    let owners = notifier.owners(&root.upper)?;
-    let Root { upper, input_uppers, .. } = root;
-    let report = Report { status, voided, owners, elapsed };
+    let owners = notifier.owners(&root.upper, &root.uncaptured)?;
+    drop(watch);
+    let Root { upper, input_uppers, uncaptured, .. } = root;
+    let report = Report { status, voided, owners, uncaptured, ids, elapsed };
     Ok((report, std::iter::once(upper).chain(input_uppers).collect()))
 }
 

@@ -13,13 +13,14 @@ mod stat;
 pub(crate) use memory::{read_memory, write_memory};
 pub(crate) use process::{
     Fork, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
-    ignore_terminal_signals, loopback_up, namespaces, terminate,
+    ignore_terminal_signals, loopback_up, namespaces, set_soft_locks_limit, soft_locks_limit,
+    terminate,
 };
 pub(crate) use seccomp::{
     Answer, Instruction, Notification, install_filter, notification_valid, receive, reply,
     reply_with_fd, wake_synchronously,
 };
-pub(crate) use stat::{RawStat, RawStatx, stat_at, statx_at};
+pub(crate) use stat::{stat_at, statx_at};
 
 use std::io;
 

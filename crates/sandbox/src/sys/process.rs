@@ -108,3 +108,24 @@ pub(crate) fn loopback_up() -> io::Result<()> {
         checked(i64::from(result)).map(drop)
     }
 }
+
+fn locks_limit(tid: u32, new: Option<&libc::rlimit64>) -> io::Result<libc::rlimit64> {
+    let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `new` is null or valid; the old value is plain data that outlives the call.
+    unsafe {
+        let mut old: libc::rlimit64 = std::mem::zeroed();
+        let result = libc::prlimit64(tid.cast_signed(), libc::RLIMIT_LOCKS, new, &raw mut old);
+        checked(i64::from(result)).map(|_| old)
+    }
+}
+
+/// The soft limit of `RLIMIT_LOCKS`, which the kernel has not looked at since Linux 2.4.
+pub(crate) fn soft_locks_limit(tid: u32) -> io::Result<u64> {
+    locks_limit(tid, None).map(|limit| limit.rlim_cur)
+}
+
+/// Sets the soft limit of `RLIMIT_LOCKS` of a process, by one of its threads.
+pub(crate) fn set_soft_locks_limit(tid: u32, soft: u64) -> io::Result<()> {
+    let old = locks_limit(tid, None)?;
+    locks_limit(tid, Some(&libc::rlimit64 { rlim_cur: soft, ..old })).map(drop)
+}

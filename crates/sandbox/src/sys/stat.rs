@@ -42,6 +42,11 @@ impl RawStat {
         self.0.st_mode
     }
 
+    /// Device of the file system.
+    pub(crate) fn device(&self) -> u64 {
+        self.0.st_dev
+    }
+
     /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.0.st_size.cast_unsigned()
