@@ -149,7 +149,7 @@ impl Layout<'_> {
             }
             Node::CharDevice { major, minor } => ('c', FileType::CharacterDevice, *major, *minor),
             Node::BlockDevice { major, minor } => ('b', FileType::BlockDevice, *major, *minor),
-            Node::Directory => unreachable!("directories are made before all else"),
+            Node::Directory | Node::Implied => unreachable!("directories are made before all else"),
         };
         let (letter, kind, major, minor) = device;
         match self.kind {
