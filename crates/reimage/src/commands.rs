@@ -2,6 +2,7 @@
 
 mod completions;
 mod config;
+mod doctor;
 mod graph;
 mod init;
 
@@ -20,6 +21,8 @@ pub(crate) enum Verb {
     Graph(graph::GraphArgs),
     #[command(name = "config")]
     Config(config::ConfigArgs),
+    #[command(name = "doctor")]
+    Doctor(doctor::DoctorArgs),
     #[command(name = "completions")]
     Completions(completions::CompletionsArgs),
 }
@@ -31,6 +34,7 @@ impl Verb {
             Self::Init(args) => args.output.format,
             Self::Graph(args) => args.format(),
             Self::Config(args) => args.output.format,
+            Self::Doctor(args) => args.output.format,
             Self::Completions(_) => Format::Text,
         }
     }
@@ -41,6 +45,7 @@ impl Verb {
             Self::Init(args) => init::run(args, app),
             Self::Graph(args) => graph::run(args, app),
             Self::Config(args) => config::run(args, app),
+            Self::Doctor(args) => doctor::run(args, app),
             Self::Completions(args) => completions::run(args, app),
         }
     }

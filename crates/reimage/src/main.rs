@@ -9,6 +9,7 @@ mod machine;
 mod panics;
 mod signals;
 mod spec_args;
+mod terminal;
 mod ui;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -109,9 +109,9 @@ impl SpecArgs {
         for name in names {
             let Name { file, path } = match name.as_str() {
                 "" => Name { file: None, path: None },
-                name => name.parse().map_err(|e: reimage_spec::NameError| {
-                    CommandError::usage(e.to_string())
-                })?,
+                name => name
+                    .parse()
+                    .map_err(|e: reimage_spec::NameError| CommandError::usage(e.to_string()))?,
             };
             let file = app.machine.absolute(file.as_deref().unwrap_or("spec.ncl").as_ref());
             let project = find_project(&file)?;
@@ -138,5 +138,5 @@ pub(crate) fn read_lock(path: &std::path::Path) -> Result<Option<Lock>, CommandE
     let text = String::from_utf8(text).map_err(|_| {
         CommandError::new(Kind::Spec, format!("The lock `{}` is not UTF-8 text", path.display()))
     })?;
-    text.parse().map(Some).map_err(|error| lock_error(error, path))
+    Lock::parse(&text).map(Some).map_err(|error| lock_error(error, path))
 }

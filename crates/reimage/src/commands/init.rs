@@ -75,10 +75,7 @@ pub(crate) fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> 
     let target = draft.target();
     let build = format!("reimage build {prefix}").trim_end().to_owned();
     let commands = [
-        (
-            build,
-            "build it; the first time this writes reimage.lock",
-        ),
+        (build, "build it; the first time this writes reimage.lock"),
         (format!("reimage run {prefix}{target}{}", draft.run_flags()), "run it, without docker"),
         (format!("reimage save {prefix}{target} | docker load"), "hand it to docker or podman"),
     ];

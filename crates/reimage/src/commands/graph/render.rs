@@ -230,7 +230,10 @@ mod tests {
                 "   └─ steps.a (see above)",
             ]
         );
-        assert_eq!(dot(&spec).iter().filter(|line| line.contains("->") && !line.contains("label")).count(), 4);
+        assert_eq!(
+            dot(&spec).iter().filter(|line| line.contains("->") && !line.contains("label")).count(),
+            4
+        );
         assert_eq!(value(&spec)["steps"][3]["references"][1]["step"], 2);
     }
 
@@ -256,6 +259,10 @@ mod tests {
             tags: Vec::new(),
             requires: Vec::new(),
         }));
-        assert!(dot(&spec)[3].starts_with("  0 [label = \"steps.a\\\"b\\\\c\\nimage\""), "{:?}", dot(&spec));
+        assert!(
+            dot(&spec)[3].starts_with("  0 [label = \"steps.a\\\"b\\\\c\\nimage\""),
+            "{:?}",
+            dot(&spec)
+        );
     }
 }

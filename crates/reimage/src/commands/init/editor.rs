@@ -23,11 +23,16 @@ pub(super) fn run(app: &App) -> Result<ExitCode, CommandError> {
         return Ok(ExitCode::SUCCESS);
     }
     let (directory, wrapper) = (directory.display(), wrapper.display());
-    app.ui.line(format!("Wrote {directory}/{LIBRARY_FILE} and {wrapper}, which starts `nls` with it"))?;
+    app.ui.line(format!(
+        "Wrote {directory}/{LIBRARY_FILE} and {wrapper}, which starts `nls` with it"
+    ))?;
     app.ui.line("Tell your editor, once:")?;
     for (editor, setting) in [
         ("VS Code, settings.json", format!("\"nls.server.path\": \"{wrapper}\"")),
-        ("Neovim, init.lua", format!("vim.lsp.config(\"nickel_ls\", {{ cmd = {{ \"{wrapper}\" }} }})")),
+        (
+            "Neovim, init.lua",
+            format!("vim.lsp.config(\"nickel_ls\", {{ cmd = {{ \"{wrapper}\" }} }})"),
+        ),
         ("Helix, languages.toml", format!("[language-server.nls]\n    command = \"{wrapper}\"")),
         ("others, environment", format!("NICKEL_IMPORT_PATH={directory}")),
     ] {
