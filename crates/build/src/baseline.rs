@@ -24,10 +24,10 @@ pub(crate) const TIMEOUT: u64 = 3600;
 /// Processes that a step may have if it names no number.
 pub(crate) const PROCESSES: u64 = 4096;
 
-/// The environment of every step; a base image's and the step's own go over it.
-pub(crate) fn environment(home: &str) -> BTreeMap<String, String> {
+/// The environment of every step; a base image's and the step's own go over it. HOME besides, if nobody sets
+/// it, is where the user's passwd entry says.
+pub(crate) fn environment() -> BTreeMap<String, String> {
     let constants = [
-        ("HOME", home),
         ("LC_ALL", "C.UTF-8"),
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("TZ", "UTC"),

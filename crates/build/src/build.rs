@@ -1,11 +1,8 @@
 //! Builds the targets of a plan: a memo of each whole target first, then its steps.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use reimage_castore::{ActionDigest, Digest, LocalOptions, Sha256, Store, local};
+use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
 use reimage_oci::Layout;
 use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
 use reimage_sandbox::Zygote;
@@ -14,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     BuildError, Event, StepError, baseline, copy, debian,
     engine::{Engine, Made},
-    files, http, image,
+    files, image,
     queue::{self, Done, Graph, Options},
-    run,
+    run, sources,
     stack::Value,
 };
 
@@ -97,7 +94,7 @@ pub struct ImageRecord {
 /// Builds all targets of `plan`, which must be pinned.
 pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError> {
     plan.check_pins()?;
-    let locals = ingest(plan, context)?;
+    let locals = local_trees(plan, context)?;
     let digests = locals.iter().map(|(id, digest)| (*id, *digest)).collect();
     let definitions = plan.definitions(&digests);
     let keys: Vec<_> = plan.spec().targets.iter().map(|t| target_key(t, &definitions)).collect();
@@ -110,11 +107,11 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
         let named = targets.map(|(target, output)| TargetRecord { path: target.path(), output });
         return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
     }
-    let engine = Engine::new(plan, context);
+    let engine = Engine::new(plan, context)?;
     make_all(&engine, &locals)?;
     let mut targets = Vec::new();
     for (target, key) in plan.spec().targets.iter().zip(&keys) {
-        let output = output(&engine, target).map_err(|e| BuildError::Steps(vec![Arc::new(e)]))?;
+        let output = output(&engine, target)?;
         let bytes = serde_json::to_vec(&output).expect("a record is strings and numbers");
         context.store.put_target(key, &bytes)?;
         targets.push(TargetRecord { path: target.path(), output });
@@ -127,29 +124,29 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
 }
 
 /// Reads the local trees of the plan; they are what a no-op looks at.
-fn ingest(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
+fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
     let mut locals = BTreeMap::new();
     for id in plan.ids() {
         if let StepKind::Local(step) = &plan.step(id).kind {
-            let digest = ingest_one(context.store, step).map_err(|source| {
-                let (step, place) = (plan.step(id).name.clone(), plan.step(id).place.clone());
-                BuildError::Steps(vec![Arc::new(StepError::Step { step, place, source })])
-            })?;
+            let digest = ingest_one(context.store, step);
+            let digest = digest.map_err(|source| StepError::new(plan.step(id), source))?;
             locals.insert(id, digest);
         }
     }
     Ok(locals)
 }
 
-fn ingest_one(store: &Store, step: &Local) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
+fn ingest_one(
+    store: &Store,
+    step: &Local,
+) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
     let options = LocalOptions {
         project: step.project.clone(),
-        include: step.include.clone(),
-        exclude: step.exclude.clone(),
+        include: step.include.as_deref().map(Patterns::new).transpose()?.unwrap_or_default(),
+        exclude: Patterns::new(&step.exclude)?,
         gitignore: step.gitignore && step.unpack.is_none(),
     };
-    let tree = local::ingest(store, &step.path, &options)?;
-    Ok(store.put_tree(tree)?)
+    Ok(ingest(store, &step.path, &options)?.digest)
 }
 
 /// What a whole target is found by: all that its steps are.
@@ -180,8 +177,10 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
 /// Makes every step of the plan.
 fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<(), BuildError> {
     let plan = engine.plan;
-    let needs: Vec<Vec<usize>> =
-        plan.ids().map(|id| plan.step(id).kind.references().iter().map(|r| r.0).collect()).collect();
+    let needs: Vec<Vec<usize>> = plan
+        .ids()
+        .map(|id| plan.step(id).kind.references().iter().map(|r| r.0).collect())
+        .collect();
     let graph = Graph { needs: &needs, heights: &plan.heights() };
     let Context { jobs, keep_going, .. } = *engine.context;
     let done = queue::run(&graph, Options { jobs, keep_going }, |number| {
@@ -202,14 +201,18 @@ fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<()
 }
 
 /// Makes one step: one file for each way.
-fn make(engine: &Engine<'_>, id: StepId, locals: &BTreeMap<StepId, Digest>) -> Result<Made, StepError> {
+fn make(
+    engine: &Engine<'_>,
+    id: StepId,
+    locals: &BTreeMap<StepId, Digest>,
+) -> Result<Made, StepError> {
     match &engine.plan.step(id).kind {
-        StepKind::Local(local) => http::local(engine, id, local, &locals[&id]),
+        StepKind::Local(local) => sources::local(engine, id, local, &locals[&id]),
         StepKind::Files(files) => {
             let tree = files::files(engine.store(), files).map_err(|e| engine.error(id, e))?;
             engine.tree(tree)
         }
-        StepKind::Http(http) => http::http(engine, id, http),
+        StepKind::Http(http) => sources::http(engine, id, http),
         StepKind::Copy(step) => copy::step(engine, id, step),
         StepKind::Debian(step) => debian::step(engine, id, step),
         StepKind::Run(step) => run::run(engine, id, step),

@@ -6,7 +6,9 @@
 use std::{collections::BTreeMap, fs::File, time::SystemTime};
 
 use rayon::prelude::*;
-use reimage_castore::{Attrs, Captured, Entry, Node, PathError, Store, StoreError, TreePath, xattr_allowed};
+use reimage_castore::{
+    Attrs, Captured, Entry, Node, PathError, Store, StoreError, TreePath, xattr_allowed,
+};
 use reimage_sandbox::{CaptureError, Entries, EntryKind};
 use thiserror::Error;
 
@@ -35,6 +37,17 @@ pub(crate) struct Kept {
     pub(crate) notes: Vec<String>,
 }
 
+impl Kept {
+    /// Drops the paths that `unwanted` says.
+    pub(crate) fn leave_out(&mut self, unwanted: impl Fn(&TreePath) -> bool) {
+        self.captured.entries.retain(|path, _| !unwanted(path));
+        for group in &mut self.captured.links {
+            group.retain(|path| !unwanted(path));
+        }
+        self.captured.links.retain(|group| group.len() > 1);
+    }
+}
+
 /// Files that are open at a time while their contents go into the store.
 const BATCH: usize = 256;
 
@@ -45,12 +58,16 @@ pub(crate) fn read(store: &Store, entries: Entries, start: SystemTime) -> Result
     let mut files: Vec<(TreePath, Attrs, File)> = Vec::new();
     let mut first: BTreeMap<u64, TreePath> = BTreeMap::new();
     let mut again: Vec<(TreePath, TreePath)> = Vec::new();
-    let start = start.duration_since(SystemTime::UNIX_EPOCH).map_or(i64::MAX, |d| d.as_secs().cast_signed());
+    let start = start
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(i64::MAX, |d| d.as_secs().cast_signed());
     for entry in entries {
         let entry = entry.map_err(KeepError::Read)?;
         let path = TreePath::new(&entry.path)?;
         let attrs = attrs(&entry, start);
-        if entry.links > 1 && !matches!(entry.kind, EntryKind::Directory { .. } | EntryKind::Whiteout) {
+        if entry.links > 1
+            && !matches!(entry.kind, EntryKind::Directory { .. } | EntryKind::Whiteout)
+        {
             inodes.entry(entry.inode).or_default().push(path.clone());
         }
         let node = match entry.kind {
@@ -84,7 +101,9 @@ pub(crate) fn read(store: &Store, entries: Entries, start: SystemTime) -> Result
                 continue;
             }
             EntryKind::Socket => {
-                kept.notes.push(format!("The socket `{path}` is not kept: it is of no use without its process"));
+                kept.notes.push(format!(
+                    "The socket `{path}` is not kept: it is of no use without its process"
+                ));
                 continue;
             }
         };
@@ -112,7 +131,8 @@ fn put_files(
         let (digest, size) = store.put_file(&file)?;
         Ok((path, Some(Entry { node: Node::File { digest, size }, attrs })))
     };
-    let entries: Result<Vec<_>, StoreError> = std::mem::take(files).into_par_iter().map(put).collect();
+    let entries: Result<Vec<_>, StoreError> =
+        std::mem::take(files).into_par_iter().map(put).collect();
     captured.entries.extend(entries?);
     Ok(())
 }
@@ -126,7 +146,8 @@ fn attrs(entry: &reimage_sandbox::Entry, start: i64) -> Attrs {
     attrs.mtime = (seconds < start && seconds < FILE_TIME).then_some(seconds);
     for (name, value) in &entry.xattrs {
         if xattr_allowed(name) {
-            let value = if name == b"security.capability" { capability(value) } else { value.clone() };
+            let value =
+                if name == b"security.capability" { capability(value) } else { value.clone() };
             attrs.set_xattr(name, &value).expect("its name was just checked");
         }
     }
@@ -136,7 +157,9 @@ fn attrs(entry: &reimage_sandbox::Entry, start: i64) -> Attrs {
 /// File capabilities as version 2: version 3 adds the user namespace's root, a fact of the machine.
 fn capability(value: &[u8]) -> Vec<u8> {
     match value {
-        [flags, 0, 0, 3, rest @ ..] if rest.len() == 20 => [&[*flags, 0, 0, 2], &rest[..16]].concat(),
+        [flags, 0, 0, 3, rest @ ..] if rest.len() == 20 => {
+            [&[*flags, 0, 0, 2], &rest[..16]].concat()
+        }
         _ => value.to_vec(),
     }
 }

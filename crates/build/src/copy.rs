@@ -2,9 +2,19 @@
 //!
 //! What is above the node in the result is only implied, so that laid upon a root it changes nothing of it.
 
-use reimage_castore::{Entry, LayError, Node, Patterns, Tree, TreePath, View};
-use reimage_plan::Copy;
+use std::sync::Arc;
+
+use reimage_castore::{
+    Action, CopyAction, Diff, Entry, LayError, Node, Patterns, Source, Tree, TreePath, View,
+};
+use reimage_plan::{Copy, StepId};
 use thiserror::Error;
+
+use crate::{
+    StepError,
+    engine::{Engine, Made},
+    stack::{Stack, Value},
+};
 
 /// A copy that cannot be made.
 #[derive(Debug, Error)]
@@ -45,13 +55,54 @@ fn there(nearest: &Option<(TreePath, Vec<String>)>) -> String {
     }
 }
 
-/// Makes the copy of what `view` shows, or of a single `file`.
-pub(crate) fn copy(view: &View, source: &Tree, copy: &Copy) -> Result<Tree, CopyError> {
+/// Makes the copy, or finds it made.
+pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Copy) -> Result<Made, StepError> {
+    let single = match step.from[..] {
+        [one] => match &engine.made(one).value {
+            Value::Tree(tree, digest) => Some((tree.clone(), *digest)),
+            Value::Diff(..) | Value::Image => None,
+        },
+        _ => None,
+    };
+    let root = TreePath::root();
+    let path = step.path.as_ref().unwrap_or(&root);
+    let stack = if single.is_some() { Stack::default() } else { engine.stack_for(&step.from)? };
+    let from = match &single {
+        Some((_, digest)) => vec![Source::Tree(*digest)],
+        None => stack.digests().into_iter().map(Source::Diff).collect(),
+    };
+    let action = Action::Copy(CopyAction {
+        from,
+        path: path.clone(),
+        to: step.to.as_ref().unwrap_or(path).clone(),
+        include: step.include.clone(),
+        exclude: step.exclude.clone(),
+        chown: step.chown.map(|owner| (owner.uid, owner.gid)),
+        chmod: step.chmod.as_ref().map(|mode| mode.as_str().to_owned()),
+        mtime: step.mtime,
+    });
+    engine.pure(&action.digest(), || {
+        let (view, tree) = match &single {
+            Some((tree, _)) => (View::new(vec![Arc::new(Diff::of_tree(tree))]), tree.clone()),
+            None => {
+                let view = stack.view();
+                let tree = view.tree().map_err(|e| engine.error(id, e))?;
+                (view, Arc::new(tree))
+            }
+        };
+        copy(&view, &tree, step).map_err(|e| engine.error(id, e))
+    })
+}
+
+/// Makes the copy of `source`, which `view` shows, too.
+fn copy(view: &View, source: &Tree, copy: &Copy) -> Result<Tree, CopyError> {
     let root = TreePath::root();
     let asked = copy.path.as_ref().unwrap_or(&root);
     // Links to directories on the way are followed, the last name is taken as it is.
     let path = match (asked.parent(), asked.name()) {
-        (Some(parent), Some(name)) if !parent.is_root() => view.resolve(&parent)?.join(&TreePath::new(name)?)?,
+        (Some(parent), Some(name)) if !parent.is_root() => {
+            view.resolve(&parent)?.join(&TreePath::new(name)?)?
+        }
         _ => asked.clone(),
     };
     if source.get(&path).is_none() {
@@ -84,21 +135,27 @@ fn filter(source: &Tree, path: &TreePath, copy: &Copy) -> Result<Tree, CopyError
     for (at, entry) in source.below(path) {
         let below = at.below(path).expect("it was asked for what lies below");
         let excluded = !below.is_root() && exclude.matches(&below);
-        let included = include.as_ref().is_none_or(|include| below.is_root() || include.matches(&below));
+        let included =
+            include.as_ref().is_none_or(|include| below.is_root() || include.matches(&below));
         if excluded || (!included && !below.is_root()) {
             continue;
         }
         match &mut taken {
             None => {
                 // With patterns a directory is there for what lies in it.
-                let entry = if include.is_some() && entry.is_directory() { Entry::implied() } else { entry.clone() };
+                let entry = if include.is_some() && entry.is_directory() {
+                    Entry::implied()
+                } else {
+                    entry.clone()
+                };
                 taken = Some(Tree::new(entry));
             }
             Some(taken) => {
                 // A directory on the way that no pattern names keeps its attributes.
                 for above in below.ancestors().skip(1) {
                     if taken.get(&above).is_none() {
-                        let there = source.get(&path.join(&above)?).cloned().unwrap_or_else(Entry::implied);
+                        let there =
+                            source.get(&path.join(&above)?).cloned().unwrap_or_else(Entry::implied);
                         taken.insert_deep(above, there)?;
                     }
                 }
@@ -112,8 +169,11 @@ fn filter(source: &Tree, path: &TreePath, copy: &Copy) -> Result<Tree, CopyError
     }
     let mut linked = taken;
     for group in source.links().iter() {
-        let group: Vec<_> =
-            group.iter().filter_map(|p| p.below(path)).filter(|p| linked.get(p).is_some()).collect();
+        let group: Vec<_> = group
+            .iter()
+            .filter_map(|p| p.below(path))
+            .filter(|p| linked.get(p).is_some())
+            .collect();
         if group.len() > 1 {
             linked.link(group)?;
         }
@@ -128,7 +188,8 @@ fn own(mut entry: Entry, copy: &Copy) -> Entry {
     if let Some(owner) = copy.chown {
         (entry.attrs.uid, entry.attrs.gid) = (owner.uid, owner.gid);
     }
-    if let Some(mode) = copy.chmod.as_ref().filter(|_| !matches!(entry.node, Node::Symlink { .. })) {
+    if let Some(mode) = copy.chmod.as_ref().filter(|_| !matches!(entry.node, Node::Symlink { .. }))
+    {
         entry.attrs.mode = mode.apply(entry.attrs.mode, entry.is_directory());
     }
     if copy.mtime.is_some() {
@@ -139,11 +200,14 @@ fn own(mut entry: Entry, copy: &Copy) -> Entry {
 
 fn nothing_there(source: &Tree, path: &TreePath) -> CopyError {
     let above: Vec<_> = path.ancestors().collect();
-    let nearest = above.into_iter().rev().find(|above| source.get(above).is_some_and(Entry::is_directory));
+    let nearest =
+        above.into_iter().rev().find(|above| source.get(above).is_some_and(Entry::is_directory));
     let nearest = nearest.map(|at| {
         let depth = at.components().count() + 1;
         let inside = source.below(&at).filter(|(p, _)| p.components().count() == depth);
-        let names = inside.filter_map(|(p, _)| p.name()).map(|n| format!("`{}`", String::from_utf8_lossy(n)));
+        let names = inside
+            .filter_map(|(p, _)| p.name())
+            .map(|n| format!("`{}`", String::from_utf8_lossy(n)));
         let names: Vec<_> = names.take(8).collect();
         (at, names)
     });

@@ -5,13 +5,16 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use reimage_castore::{ActionDigest, ActionResult, Digest, Node, Output, Store, Tree, TreePath, View};
+use reimage_castore::{
+    ActionDigest, ActionResult, Digest, Node, Output, Store, Tree, TreePath, View,
+};
+use reimage_oci::Config;
 use reimage_plan::{Place, Plan, StepId, StepKind};
 use reimage_sandbox::Zygote;
 
 use crate::{
     Context, Event, StepError,
-    config::{self, EffectiveConfig},
+    config,
     stack::{Stack, Value},
     users::{self, User},
 };
@@ -41,22 +44,24 @@ pub(crate) struct Engine<'a> {
     made: Vec<OnceLock<Made>>,
     stacks: Vec<OnceLock<Arc<Stack>>>,
     merged: Vec<OnceLock<(Arc<Tree>, Digest)>>,
-    configs: Vec<Option<Arc<EffectiveConfig>>>,
+    configs: Vec<Option<Arc<Config>>>,
     composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
 }
 
 impl<'a> Engine<'a> {
-    pub(crate) fn new(plan: &'a Plan, context: &'a Context<'a>) -> Self {
+    /// Begins a build. Fails if an image's configuration cannot be.
+    pub(crate) fn new(plan: &'a Plan, context: &'a Context<'a>) -> Result<Self, StepError> {
         let count = plan.spec().steps.len();
-        Self {
+        let configs = config::of_plan(plan).map_err(|(id, source)| StepError::new(plan.step(id), source))?;
+        Ok(Self {
             plan,
             context,
             made: (0..count).map(|_| OnceLock::new()).collect(),
             stacks: (0..count).map(|_| OnceLock::new()).collect(),
             merged: (0..count).map(|_| OnceLock::new()).collect(),
-            configs: config::of_plan(plan),
+            configs,
             composed: Mutex::default(),
-        }
+        })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -85,7 +90,7 @@ impl<'a> Engine<'a> {
         id: StepId,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StepError {
-        StepError::Step { step: self.name(id), place: self.place(id), source: source.into() }
+        StepError::new(self.plan.step(id), source)
     }
 
     /// Says what a step came to be; the first word counts.
@@ -142,12 +147,12 @@ impl<'a> Engine<'a> {
     }
 
     /// The configuration of the highest image in the stacks of `from`.
-    pub(crate) fn config_of(&self, from: &[StepId]) -> Arc<EffectiveConfig> {
+    pub(crate) fn config_of(&self, from: &[StepId]) -> Arc<Config> {
         config::of_stack(&self.configs, from)
     }
 
     /// The configuration of an image.
-    pub(crate) fn config(&self, image: StepId) -> Arc<EffectiveConfig> {
+    pub(crate) fn config(&self, image: StepId) -> Arc<Config> {
         config::of_stack(&self.configs, &[image])
     }
 
@@ -175,6 +180,31 @@ impl<'a> Engine<'a> {
             self.say(Event::Warning { name: self.name(id), message });
         }
         Ok(made(self.value(&result.output)?, Some(millis)))
+    }
+
+    /// A tree that was made here, kept.
+    pub(crate) fn tree(&self, tree: Tree) -> Result<Made, StepError> {
+        let tree = Arc::new(tree);
+        let digest = self.store().put_tree(tree.clone())?;
+        Ok(Made::here(Value::Tree(tree, digest)))
+    }
+
+    /// The tree that `action` makes, from the store if it is there; for what takes no step to make.
+    pub(crate) fn pure(
+        &self,
+        action: &ActionDigest,
+        make: impl FnOnce() -> Result<Tree, StepError>,
+    ) -> Result<Made, StepError> {
+        let value = match self.look_up(action)? {
+            Some(value) => value,
+            None => {
+                let tree = Arc::new(make()?);
+                let digest = self.store().put_tree(tree.clone())?;
+                self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
+                Value::Tree(tree, digest)
+            }
+        };
+        Ok(Made { value, action: Some(*action), millis: None })
     }
 
     /// The value of a complete result, if there is one.
@@ -223,7 +253,9 @@ impl<'a> Engine<'a> {
         Ok(Scratch(path))
     }
 
-    pub(crate) fn lock_composed(&self) -> std::sync::MutexGuard<'_, BTreeMap<(Digest, Digest), Digest>> {
+    pub(crate) fn lock_composed(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<(Digest, Digest), Digest>> {
         self.composed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

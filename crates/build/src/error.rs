@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use reimage_castore::{StoreError, TreePath};
-use reimage_plan::{Place, PlanError};
+use reimage_plan::{Place, PlanError, Step};
 use reimage_sandbox::Status;
 use thiserror::Error;
 
@@ -21,6 +21,12 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<StepError> for BuildError {
+    fn from(error: StepError) -> Self {
+        Self::Steps(vec![Arc::new(error)])
+    }
 }
 
 fn summary(failed: &[Arc<StepError>]) -> String {
@@ -81,10 +87,17 @@ pub enum StepError {
 }
 
 impl StepError {
+    /// Why `step` cannot be made.
+    pub(crate) fn new(step: &Step, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Step { step: step.name.clone(), place: step.place.clone(), source: source.into() }
+    }
+
     /// Where the step was written, if the error is about one.
     pub fn place(&self) -> Option<&Place> {
         match self {
-            Self::Failed { place, .. } | Self::OutputNotWritten { place, .. } | Self::Step { place, .. } => Some(place),
+            Self::Failed { place, .. }
+            | Self::OutputNotWritten { place, .. }
+            | Self::Step { place, .. } => Some(place),
             Self::Stack(_) | Self::Store(_) | Self::Sandbox(_) => None,
         }
     }

@@ -24,7 +24,9 @@ pub(crate) fn files(store: &Store, files: &Files) -> Result<Tree, FilesError> {
                 let digest = store.put(text.as_bytes())?;
                 (Node::File { digest, size: text.len() as u64 }, Attrs::file())
             }
-            FileContent::Symlink(target) => (Node::Symlink { target: target.as_bytes().into() }, Attrs::symlink()),
+            FileContent::Symlink(target) => {
+                (Node::Symlink { target: target.as_bytes().into() }, Attrs::symlink())
+            }
             FileContent::Directory => (Node::Directory, Attrs::directory()),
         };
         if let Some(mode) = file.chmod.as_ref().filter(|_| !matches!(node, Node::Symlink { .. })) {

@@ -9,7 +9,9 @@ const LENGTH: usize = 400;
 pub(crate) fn created_by(step: &Step) -> String {
     let text = match &step.kind {
         StepKind::Run(run) => format!("RUN {}", command(run)),
-        StepKind::Debian(debian) => format!("DEBIAN {} {}", debian.suite, debian.packages.join(" ")),
+        StepKind::Debian(debian) => {
+            format!("DEBIAN {} {}", debian.suite, debian.packages.join(" "))
+        }
         StepKind::Files(files) => {
             let paths: Vec<_> = files.files.keys().map(ToString::to_string).collect();
             format!("FILES {}", paths.join(" "))
@@ -38,7 +40,8 @@ fn command(run: &Run) -> String {
         Command::Exec(command) => command.join(" "),
         // One line a command, as a Dockerfile's RUN has it.
         Command::Script { script, .. } => {
-            let lines: Vec<_> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let lines: Vec<_> =
+                script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
             lines.join("; ")
         }
     }

@@ -4,19 +4,25 @@
 //! one file for each way to make a step. [`lock`] pins the sources of a spec.
 
 mod baseline;
+mod build;
 mod capture;
 mod config;
 mod copy;
 mod engine;
 mod error;
 mod event;
+mod files;
+mod history;
+mod image;
 mod queue;
 mod roots;
 mod run;
+mod sources;
 mod stack;
 mod users;
 
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
+pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
 pub use error::{BuildError, StepError};
 pub use event::Event;
 pub use stack::StackError;

@@ -6,11 +6,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use reimage_castore::{Diff, Digest, Hasher, TreePath, View};
+use reimage_castore::{Diff, Digest, Hasher, Materialize, Owners, TreePath, View};
 use reimage_sandbox::Owner;
 
 use crate::{
-    Engine, StepError, baseline,
+    StepError,
+    baseline::FILE_TIME,
+    engine::Engine,
     run::absolute,
     stack::{Layer, Stack},
 };
@@ -36,8 +38,14 @@ impl Engine<'_> {
         let mut lowers = Lowers::default();
         for (from, to) in groups(&stack.0) {
             let digest = self.composed(&stack.0, from, to)?;
-            let source = stack.0[from].source;
-            let root = self.store().materialize(&digest, self.context.materialize(source))?;
+            let below = view(&stack.0[..from]);
+            let how = Materialize {
+                below: &below,
+                owners: self.owners(),
+                time: FILE_TIME,
+                nanos: nanoseconds(stack.0[from].source),
+            };
+            let root = self.store().materialize(&digest, &how)?;
             lowers.owners.extend(root.owners.iter().map(owner));
             lowers.paths.push(root.path);
         }
@@ -46,6 +54,11 @@ impl Engine<'_> {
         lowers.owners.sort_by(|a, b| a.path.cmp(&b.path));
         lowers.owners.dedup_by(|a, b| a.path == b.path);
         Ok(lowers)
+    }
+
+    /// How owners are kept on disk here.
+    pub(crate) fn owners(&self) -> Owners {
+        if self.zygote().ids().physical() { Owners::Physical } else { Owners::Recorded }
     }
 
     /// The digest of the layers `from..to` as one diff.
@@ -59,19 +72,21 @@ impl Engine<'_> {
         }
         // The parts are made as this one is: 16 of 16 for the largest.
         let step = GROUPS.iter().copied().find(|size| *size < to - from).unwrap_or(1);
-        let mut below = View::new(layers[..from].iter().map(|l| l.diff.clone()).collect());
-        let bottom = below.clone();
+        let bottom = view(&layers[..from]);
         let mut all = Diff::new();
         for part in (from..to).step_by(step) {
             let end = (part + step).min(to);
             let diff = self.store().diff(&self.composed(layers, part, end)?)?;
             all = bottom.compose(&all, &diff);
-            below.push(diff);
         }
         let digest = self.store().put_diff(Arc::new(all))?;
         self.lock_composed().insert(key, digest);
         Ok(digest)
     }
+}
+
+fn view(layers: &[Layer]) -> View {
+    View::new(layers.iter().map(|layer| layer.diff.clone()).collect())
 }
 
 fn digest_of(layers: &[Layer]) -> Digest {
@@ -108,12 +123,9 @@ fn owner((path, uid, gid): &(TreePath, u32, u32)) -> Owner {
 
 /// The time of files that a layer has, within the second F: sources are older than what is made of them,
 /// outputs of earlier steps older still (`docs/determinism.md`).
-pub(crate) fn nanoseconds(source: bool) -> u32 {
+fn nanoseconds(source: bool) -> u32 {
     u32::from(source)
 }
-
-/// F.
-pub(crate) const TIME: i64 = baseline::FILE_TIME;
 
 #[cfg(test)]
 mod tests {

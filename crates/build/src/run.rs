@@ -7,22 +7,22 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use fs_err as fs;
 use reimage_castore::{
-    Action, ActionDigest, ActionResult, Change, Clock, Demand, Demands, Diff, Digest, Entry, Output, Patterns, RunAction,
-    Tree, TreePath, View,
+    Action, ActionDigest, ActionResult, Demands, Diff, Digest, Output, Patterns, RunAction, Tree,
+    TreePath, View,
 };
 use reimage_plan::{Command, Platform, Run, StepId};
 use reimage_sandbox::{self as sandbox, Input, Limits, Network, Outcome, Streams, UpperOn};
 
 use crate::{
-    Engine, Event, StepError,
+    Event, StepError,
     baseline::{self, HOSTNAME, PROCESSES, SHELL, TIMEOUT},
-    capture,
-    engine::Made,
-    roots::Lowers,
+    capture::{self, KeepError},
+    engine::{Engine, Made},
     stack::{Layer, Stack},
     users,
 };
@@ -58,9 +58,14 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         (None, Some(path)) => TreePath::new(path).map_err(|e| engine.error(id, e))?,
         (None, None) => TreePath::root(),
     };
-    // HOME is in the root's passwd and so in the key by way of the root; it is set when the step starts.
-    let mut env: BTreeMap<String, Option<String>> = config.env.into_iter().map(|(k, v)| (k, Some(v))).collect();
-    env.extend(run.env.clone());
+    let mut env = baseline::environment();
+    env.extend(config.env.clone());
+    for (name, value) in &run.env {
+        match value {
+            Some(value) => env.insert(name.clone(), value.clone()),
+            None => env.remove(name),
+        };
+    }
     let action = RunAction {
         root: stack.digests(),
         inputs,
@@ -73,12 +78,12 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         platform: run.platform.clone().unwrap_or_default().to_string(),
         baseline: baseline::VERSION,
         // Until baseline 1 every step sees the machine's, and its key says so.
-        demands: Demands { clock: Clock::Real, entropy: Demand::Real, stat: Demand::Real },
+        demands: Demands::REAL,
         cpus: None,
         recorded: None,
     };
     let limits = Limits {
-        timeout: Some(run.limits.timeout.unwrap_or(std::time::Duration::from_secs(TIMEOUT))),
+        timeout: Some(run.limits.timeout.unwrap_or(Duration::from_secs(TIMEOUT))),
         memory: run.limits.memory,
         disk: run.limits.disk,
         processes: Some(run.limits.processes.unwrap_or(PROCESSES)),
@@ -103,11 +108,15 @@ fn execute(
 ) -> Result<ActionResult, StepError> {
     let platform = run.platform.clone().unwrap_or_default();
     if platform != Platform::default() {
-        return Err(engine.error(id, format!("It runs on `{platform}`, and this machine is another")));
+        return Err(
+            engine.error(id, format!("It runs on `{platform}`, and this machine is another"))
+        );
     }
     let scratch = engine.scratch(id)?;
-    let (command, layout) = command(engine, id, run, prepared, scratch.path())?;
+    let (command, laid) = command(engine, id, run, prepared, scratch.path())?;
     let log = Log::new(engine, id)?;
+    let start =
+        fs::metadata(scratch.path()).and_then(|m| m.modified()).map_err(|e| engine.error(id, e))?;
     let outcome = log.run(engine, id, &command)?;
     let text = log.finish(engine, id)?;
     if !outcome.succeeded() {
@@ -120,19 +129,17 @@ fn execute(
             tail: text.tail,
         });
     }
-    let output = keep(engine, id, run, prepared, &layout, &outcome)?;
+    let (output, notes) = keep(engine, id, run, prepared, &laid, &outcome, start)?;
     let millis = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
-    Ok(ActionResult { output, log: Some(text.digest), notes: Vec::new(), millis })
+    Ok(ActionResult { output, log: Some(text.digest), notes, millis })
 }
 
 /// What the sandbox was given besides the stack, as far as capture must know it.
 pub(crate) struct Laid {
-    /// The root with file inputs laid on it.
-    pub(crate) lowers: Lowers,
     /// Where directory inputs lie after links have been followed, in the order of the sandbox's inputs.
     pub(crate) inputs: Vec<(TreePath, View)>,
     /// Paths that are not part of the result.
-    pub(crate) hidden: Vec<TreePath>,
+    pub(crate) hidden: Vec<PathBuf>,
 }
 
 /// What the sandbox is asked for.
@@ -152,7 +159,7 @@ pub(crate) fn command(
     let mut files = Tree::default();
     for (path, input) in &run.inputs {
         let at = view.resolve(path).map_err(|e| engine.error(id, e))?;
-        hidden.push(at.clone());
+        hidden.push(absolute(&at));
         let (tree, _) = engine.merged(*input)?;
         if tree.root().is_directory() {
             let stack = engine.stack_for(&[*input])?;
@@ -169,13 +176,9 @@ pub(crate) fn command(
         root.0.push(Layer { step: id, diff, digest, source: true });
     }
     let user = engine.user(id, &view, &action.user)?;
-    let mut env = baseline::environment(&user.home);
-    for (name, value) in &action.env {
-        match value {
-            Some(value) => env.insert(name.clone(), value.clone()),
-            None => env.remove(name),
-        };
-    }
+    // Where the user is at home is in the root, which is in the key; so it may come in now.
+    let mut env = action.env.clone();
+    env.entry("HOME".to_owned()).or_insert(user.home);
     let lowers = engine.lowers(&root)?;
     let mut command = sandbox::Command::new(scratch, action.argv.iter().map(OsString::from));
     command.lowers.clone_from(&lowers.paths);
@@ -188,7 +191,7 @@ pub(crate) fn command(
     command.network = Network::None;
     command.limits = limits.clone();
     command.owners.clone_from(&lowers.owners);
-    Ok((command, Laid { lowers, inputs: laid, hidden }))
+    Ok((command, Laid { inputs: laid, hidden }))
 }
 
 /// Keeps what the step wrote: all of it as a diff, or its declared outputs as a tree.
@@ -199,29 +202,29 @@ fn keep(
     prepared: &Prepared,
     laid: &Laid,
     outcome: &Outcome,
-) -> Result<Output, StepError> {
+    start: SystemTime,
+) -> Result<(Output, Vec<String>), StepError> {
+    let error = |source: KeepError| engine.error(id, source);
     let view = prepared.stack.view();
     let exclude = Patterns::new(&run.exclude).map_err(|e| engine.error(id, e))?;
-    let mut captured = capture::capture(engine, id, &outcome.upper, &outcome.owners, &|path| {
-        capture::never_kept(path) || laid.hidden.iter().any(|hidden| path.starts_with(hidden))
-    })?;
-    captured.entries.retain(|path, _| !exclude.matches(path));
-    captured.links.iter_mut().for_each(|group| group.retain(|path| !exclude.matches(path)));
-    captured.links.retain(|group| group.len() > 1);
-    let diff = view.diff(&captured).map_err(|e| engine.error(id, e))?;
+    let entries = outcome.entries(&laid.hidden).map_err(|e| error(KeepError::Read(e)))?;
+    let mut kept = capture::read(engine.store(), entries, start).map_err(error)?;
+    kept.leave_out(|path| exclude.matches(path));
+    let diff = view.diff(&kept.captured).map_err(|e| engine.error(id, e))?;
     let Some(outputs) = &run.outputs else {
-        return Ok(Output::Diff(engine.store().put_diff(diff)?));
+        return Ok((Output::Diff(engine.store().put_diff(diff)?), kept.notes));
     };
     let mut views = vec![(TreePath::root(), view, diff)];
-    for ((at, view), upper) in laid.inputs.iter().zip(&outcome.input_uppers) {
+    for (number, (at, view)) in laid.inputs.iter().enumerate() {
         if outputs.iter().any(|output| output.starts_with(at)) {
-            let captured = capture::capture(engine, id, upper, &[], &|_| false)?;
+            let entries = outcome.input_entries(number).map_err(|e| error(KeepError::Read(e)))?;
+            let captured = capture::read(engine.store(), entries, start).map_err(error)?.captured;
             let diff = view.diff(&captured).map_err(|e| engine.error(id, e))?;
             views.push((at.clone(), view.clone(), diff));
         }
     }
     let tree = outputs_tree(engine, id, outputs, &views, &exclude)?;
-    Ok(Output::Tree(engine.store().put_tree(tree)?))
+    Ok((Output::Tree(engine.store().put_tree(tree)?), kept.notes))
 }
 
 /// The declared outputs, each where it lay, out of the root or the input that it lies in.
@@ -234,23 +237,32 @@ fn outputs_tree(
 ) -> Result<Tree, StepError> {
     let mut kept = Tree::default();
     for output in outputs {
-        let (at, view, diff) = views.iter().rev().find(|(at, ..)| output.starts_with(at)).expect("the root holds every path");
+        let (at, view, diff) = views
+            .iter()
+            .rev()
+            .find(|(at, ..)| output.starts_with(at))
+            .expect("the root holds every path");
         let mut above = view.clone();
         above.push(Arc::new(diff.clone()));
         let below = output.below(at).expect("it was found by that");
         let path = above.resolve(&below).map_err(|e| engine.error(id, e))?;
-        let written = path.is_root() || diff.below(&path).any(|(_, change)| change.entry().is_some());
+        let written =
+            path.is_root() || diff.below(&path).any(|(_, change)| change.entry().is_some());
         if !written {
             let wrote = diff.iter().filter(|(_, c)| c.entry().is_some_and(|e| !e.is_directory()));
             let wrote = wrote.map(|(p, _)| at.join(p).unwrap_or_default().to_string()).collect();
-            return Err(StepError::OutputNotWritten { step: engine.name(id), place: engine.place(id), output: output.clone(), wrote });
+            return Err(StepError::OutputNotWritten {
+                step: engine.name(id),
+                place: engine.place(id),
+                output: output.clone(),
+                wrote,
+            });
         }
         let tree = above.tree().map_err(|e| engine.error(id, e))?;
         for (found, entry) in tree.below(&path) {
             let below = found.below(&path).expect("it lies below");
             let to = output.join(&below).map_err(|e| engine.error(id, e))?;
-            let hidden = at.is_root() && capture::never_kept(&to) && !outputs.iter().any(|o| !o.is_root() && to.starts_with(o));
-            if hidden || exclude.matches(&to) {
+            if exclude.matches(&to) {
                 continue;
             }
             if to.is_root() {
@@ -260,7 +272,11 @@ fn outputs_tree(
             }
         }
         for group in tree.links().iter() {
-            let group: Vec<_> = group.iter().filter_map(|p| output.join(&p.below(&path)?).ok()).filter(|p| kept.get(p).is_some()).collect();
+            let group: Vec<_> = group
+                .iter()
+                .filter_map(|p| output.join(&p.below(&path)?).ok())
+                .filter(|p| kept.get(p).is_some())
+                .collect();
             if group.len() > 1 {
                 // Two outputs may hold the same group: it is linked once.
                 let _ = kept.link(group);
@@ -304,10 +320,16 @@ impl Log {
     }
 
     /// Runs `command` with stdout and stderr on one pipe: their order is kept.
-    pub(crate) fn run(&self, engine: &Engine<'_>, id: StepId, command: &sandbox::Command) -> Result<Outcome, StepError> {
+    pub(crate) fn run(
+        &self,
+        engine: &Engine<'_>,
+        id: StepId,
+        command: &sandbox::Command,
+    ) -> Result<Outcome, StepError> {
         let (mut reader, writer) = std::io::pipe().map_err(|e| engine.error(id, e))?;
         let null = fs::File::open("/dev/null").map_err(|e| engine.error(id, e))?;
-        let streams = Streams { input: null.as_fd(), output: writer.as_fd(), error: writer.as_fd() };
+        let streams =
+            Streams { input: null.as_fd(), output: writer.as_fd(), error: writer.as_fd() };
         let running = engine.zygote().spawn(command, streams)?;
         drop(writer);
         std::thread::scope(|scope| {
@@ -332,7 +354,11 @@ impl Log {
                 self.file.file().write_all(&buffer[..count])?;
                 kept += count as u64;
             }
-            engine.say(Event::Output { step: id, name: engine.name(id), bytes: buffer[..count].to_vec() });
+            engine.say(Event::Output {
+                step: id,
+                name: engine.name(id),
+                bytes: buffer[..count].to_vec(),
+            });
         }
     }
 
@@ -344,15 +370,10 @@ impl Log {
         let digest = engine.store().put(&text)?;
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| (*line).to_owned()).collect();
+        let tail = lines[lines.len().saturating_sub(TAIL)..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect();
         Ok(LogText { digest, tail })
     }
-}
-
-/// What the step changed besides what it was asked to: used by steps that are no `Run` of the user's.
-pub(crate) fn only_entries(diff: &Diff) -> impl Iterator<Item = (&TreePath, &Entry)> {
-    diff.iter().filter_map(|(path, change)| match change {
-        Change::Put(entry) => Some((path, entry)),
-        Change::Remove => None,
-    })
 }

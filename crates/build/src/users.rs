@@ -45,10 +45,17 @@ pub(crate) fn find(user: &str, passwd: &str, group: &str) -> Result<User, UserEr
     });
     let uid = match (&entry, number) {
         (_, Some(number)) => number,
-        (Some(entry), None) => entry.number(2).ok_or_else(|| UserError::Unknown { name: name.to_owned() })?,
+        (Some(entry), None) => {
+            entry.number(2).ok_or_else(|| UserError::Unknown { name: name.to_owned() })?
+        }
         (None, None) => return Err(UserError::Unknown { name: name.to_owned() }),
     };
-    let home = entry.as_ref().and_then(|e| e.0.get(5)).filter(|home| home.starts_with('/')).copied().unwrap_or("/");
+    let home = entry
+        .as_ref()
+        .and_then(|e| e.0.get(5))
+        .filter(|home| home.starts_with('/'))
+        .copied()
+        .unwrap_or("/");
     let gid = match group_name {
         None => entry.as_ref().and_then(|e| e.number(3)).unwrap_or(0),
         Some(group_name) => match group_name.parse() {
@@ -79,14 +86,17 @@ impl Entry<'_> {
 }
 
 fn entries(text: &str) -> impl Iterator<Item = Entry<'_>> {
-    text.lines().filter(|line| !line.starts_with('#') && line.contains(':')).map(|line| Entry(line.split(':').collect()))
+    text.lines()
+        .filter(|line| !line.starts_with('#') && line.contains(':'))
+        .map(|line| Entry(line.split(':').collect()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nwww:x:33:33::/var/www:/bin/sh\n# no:x:1:1::/:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/bash\nwww:x:33:33::/var/www:/bin/sh\n# no:x:1:1::/:\n";
     const GROUP: &str = "root:x:0:\nwww:x:33:\ntty:x:5:other,www\n";
 
     #[test]

@@ -42,6 +42,6 @@ pub use node::{Entry, Node};
 pub use path::{PathComponent, PathError, TreePath};
 pub use patterns::{PatternError, Patterns};
 pub use result::{ActionResult, Output};
-pub use store::{BlobReader, Once, PutResult, Store, StoreError};
+pub use store::{BlobReader, Once, Policy, Pruned, PutResult, Store, StoreError, Verified};
 pub use tree::{Tree, TreeError};
 pub use view::{Captured, View};

@@ -163,7 +163,7 @@ fn entry(what: walk::What, digest: Digest) -> Entry {
             Entry { node, attrs }
         }
         walk::What::Symlink(target) => Entry::symlink(target),
-        walk::What::Directory => Entry::directory(),
+        walk::What::Directory => Entry::implied(),
     }
 }
 

@@ -45,17 +45,22 @@ pub use error::StoreError;
 
 mod blobs;
 mod error;
+mod listing;
 mod memos;
 mod once;
+mod prune;
 mod record;
 mod results;
 mod values;
+mod verify;
 
 pub use blobs::BlobReader;
 pub(crate) use memos::Generation;
 pub use once::Once;
+pub use prune::{Policy, Pruned};
 pub(crate) use record::touch;
 pub use results::PutResult;
+pub use verify::Verified;
 
 /// The version of the store as a whole; buckets have their own in their names.
 const VERSION: u64 = 1;

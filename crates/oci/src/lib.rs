@@ -1,1 +1,31 @@
-//! OCI images as values: tar, compression, layout.
+//! OCI images as values: layers, configuration, manifests, the layout on disk, and what leaves and enters it.
+//!
+//! One path for every exporter: a step's [`Diff`](reimage_castore::Diff) becomes [`LayerContent`], is packed
+//! into a blob of a [`Layout`], and [`assemble`] puts configuration and manifest over it; the digest is known
+//! before anything leaves and is the same in a layout, an archive and a registry. Knows no network, no store
+//! and no clock: contents come from a function that opens a digest, times from the caller.
+
+mod assemble;
+mod compress;
+mod config;
+mod document;
+mod layer;
+mod layout;
+mod pack;
+mod profile;
+mod reference;
+mod tar;
+mod verify;
+
+pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble};
+pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
+pub use document::{
+    Blob, CONFIG, Descriptor, DocumentError, History, INDEX, ImageConfig, Index, MANIFEST,
+    Manifest, Platform, RootFs,
+};
+pub use layer::{LayerContent, LayerError};
+pub use layout::{BlobWriter, Layout, LayoutError, Pruned, REF_NAME, Session, StoredImage};
+pub use pack::{PackError, PackedLayer, pack, write_tar};
+pub use profile::Profile;
+pub use reference::{Reference, ReferenceError};
+pub use verify::VerifiedReader;

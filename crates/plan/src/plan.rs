@@ -65,7 +65,12 @@ impl Plan {
     /// Lays out the stacks of `spec` and finds its pins in `lock`; what is not pinned is left for
     /// [`Self::check_pins`]. Fails if a stack cannot be.
     pub fn new(spec: Spec, lock: &Lock) -> Result<Self, PlanError> {
-        let mut plan = Self { bases: Vec::with_capacity(spec.steps.len()), sources: Vec::new(), pins: BTreeMap::new(), spec };
+        let mut plan = Self {
+            bases: Vec::with_capacity(spec.steps.len()),
+            sources: Vec::new(),
+            pins: BTreeMap::new(),
+            spec,
+        };
         for number in 0..plan.spec.steps.len() {
             let step = &plan.spec.steps[number];
             let base = match &step.kind {

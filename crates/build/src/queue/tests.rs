@@ -7,15 +7,14 @@ use proptest::prelude::*;
 use super::*;
 
 fn any_graph() -> impl Strategy<Value = Vec<Vec<usize>>> {
-    proptest::collection::vec(proptest::collection::vec(any::<prop::sample::Index>(), 0..4), 0..40).prop_map(
-        |pieces| {
+    proptest::collection::vec(proptest::collection::vec(any::<prop::sample::Index>(), 0..4), 0..40)
+        .prop_map(|pieces| {
             let below = |(piece, needs): (usize, Vec<prop::sample::Index>)| match piece {
                 0 => Vec::new(),
                 _ => needs.iter().map(|need| need.index(piece)).collect(),
             };
             pieces.into_iter().enumerate().map(below).collect()
-        },
-    )
+        })
 }
 
 fn heights(needs: &[Vec<usize>]) -> Vec<usize> {

@@ -200,7 +200,7 @@ fn golden_digests() {
         [
             "efcbd6d5b04dd1c66a5adf3d29604854218d60a9edc1ee9b379eea4967b08d8d",
             "2aa844062fff611b856b4d99d531c15a4812df6f82e344abe9c77409db2e4cf4",
-            "5bfd5243a1f46af18ed471fd5347aa9d4ed17b4ffc789f713bf237e3e23f5bbd",
+            "1391dce16d54b8d3a77803267fed1b9afc0983ef91bfcbf6ae1c94920a0d914d",
             "4af4a761fbdfec8cd49290ecc256abd7fe121349a48699655215349fa828d3f9",
             "f4a543ed138415027dc729207418c36dbd78031a2c5968ed0a30a6e3f3b06cf2",
             "8789a2b5737e853d0af4bd26fdd958254b18c004759d713ea3bd1fde8051c0b8",

@@ -37,6 +37,12 @@ impl Store {
         self.value(&self.0.diffs, digest, "diff", Diff::decode)
     }
 
+    /// Decodes again what is asked for next.
+    pub(super) fn forget_values(&self) {
+        lock(&self.0.trees).clear();
+        lock(&self.0.diffs).clear();
+    }
+
     fn value<T>(
         &self,
         known: &Mutex<BTreeMap<Digest, Arc<T>>>,

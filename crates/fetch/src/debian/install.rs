@@ -1,0 +1,1 @@
+//! Installs packages on a root.
