@@ -96,10 +96,12 @@ impl<R: Read> Members<R> {
 
     /// Passes over what is left of the current member.
     pub(crate) fn skip_content(&mut self) -> Result<(), UnpackError> {
-        let rest = self.content + self.padding;
-        let skipped = io::copy(&mut self.archive.by_ref().take(rest), &mut io::sink())?;
-        self.at += skipped;
-        if skipped < rest {
+        let mut pass = |size| io::copy(&mut self.archive.by_ref().take(size), &mut io::sink());
+        let content = pass(self.content)?;
+        // Some writers leave the last block unfilled.
+        let padding = pass(self.padding)?;
+        self.at += content + padding;
+        if content < self.content {
             return Err(self.error("it ends within a member"));
         }
         (self.content, self.padding) = (0, 0);
