@@ -1,3 +1,40 @@
-//! What developers of reimage run.
+//! What developers of reimage run, so that plain cargo is the only prerequisite.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a tool for a terminal")]
+#![expect(clippy::disallowed_methods, reason = "a developer's tool works where it is started")]
 
-fn main() {}
+mod check;
+mod command;
+mod metadata;
+mod setup;
+#[cfg(test)]
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask VERB [ARGUMENT..]
+
+  check          format, lints, licences and bans of all dependencies
+  test [ARG..]   installs what the tests need (as root, on Debian), then runs every test
+  repro [--full] the reproducibility matrix: one digest for each example, however it is built
+  bench          our times beside the peers', as ratios, in one run
+  ci             check and test, as CI runs them";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let verb = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let result = match verb.as_str() {
+        "check" => check::check(),
+        "test" => setup::install().and_then(|()| command::test(&rest)),
+        "ci" => check::check().and_then(|()| setup::install()).and_then(|()| command::test(&rest)),
+        _ => Err(USAGE.to_owned()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}

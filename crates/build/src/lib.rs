@@ -1,1 +1,30 @@
-//! Runs a plan of reimage: key, look up, execute, ingest.
+//! Runs a plan: key, look up, execute, keep, and say why.
+//!
+//! [`build`] makes every step of a [`Plan`](reimage_plan::Plan) once, from the store if its result is there;
+//! one file for each way to make a step. [`lock`] pins the sources of a spec.
+
+mod baseline;
+mod build;
+mod capture;
+mod config;
+mod copy;
+mod debian;
+mod engine;
+mod error;
+mod execute;
+mod event;
+mod files;
+mod history;
+mod image;
+mod queue;
+mod roots;
+mod run;
+mod sources;
+mod stack;
+mod users;
+
+pub use baseline::{FILE_TIME, VERSION as BASELINE};
+pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
+pub use error::{BuildError, StepError};
+pub use event::Event;
+pub use stack::StackError;

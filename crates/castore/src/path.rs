@@ -3,7 +3,13 @@
 //! A [`TreePath`] is relative to the root of its tree and has no `.`, `..`, empty or over-long component, so
 //! whoever holds one can join it to a directory without a further look.
 
-use std::{cmp::Ordering, ffi::OsStr, fmt, os::unix::ffi::OsStrExt, path::Path};
+use std::{
+    cmp::Ordering,
+    ffi::OsStr,
+    fmt,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use serde::{Serialize, Serializer};
 use thiserror::Error;
@@ -95,6 +101,12 @@ impl TreePath {
     /// The same as a relative path of the host.
     pub fn as_path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// Where this lies on the host if its tree lies at `root`.
+    pub fn on(&self, root: &Path) -> PathBuf {
+        // Joining an empty path would append a slash, and a file with a slash is no file.
+        if self.is_root() { root.to_owned() } else { root.join(self.as_path()) }
     }
 
     /// The names from the root down; none for the root.

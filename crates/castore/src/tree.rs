@@ -64,6 +64,12 @@ impl Tree {
         Self { entries: BTreeMap::from([(TreePath::root(), root)]), links: Links::new() }
     }
 
+    /// Of entries that are sorted and each lie in a directory before them.
+    pub(crate) fn from_found(entries: Vec<(TreePath, Entry)>) -> Self {
+        debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0), "they were walked in order");
+        Self { entries: entries.into_iter().collect(), links: Links::new() }
+    }
+
     /// The root.
     pub fn root(&self) -> &Entry {
         &self.entries[&TreePath::root()]

@@ -57,6 +57,7 @@ pub enum Pin {
 pub struct Plan {
     spec: Spec,
     bases: Vec<Vec<StepId>>,
+    sources: Vec<bool>,
     pins: BTreeMap<StepId, Pin>,
 }
 
@@ -64,8 +65,12 @@ impl Plan {
     /// Lays out the stacks of `spec` and finds its pins in `lock`; what is not pinned is left for
     /// [`Self::check_pins`]. Fails if a stack cannot be.
     pub fn new(spec: Spec, lock: &Lock) -> Result<Self, PlanError> {
-        let mut plan =
-            Self { bases: Vec::with_capacity(spec.steps.len()), pins: BTreeMap::new(), spec };
+        let mut plan = Self {
+            bases: Vec::with_capacity(spec.steps.len()),
+            sources: Vec::new(),
+            pins: BTreeMap::new(),
+            spec,
+        };
         for number in 0..plan.spec.steps.len() {
             let step = &plan.spec.steps[number];
             let base = match &step.kind {
@@ -89,7 +94,13 @@ impl Plan {
                 StepKind::Debian(debian) => debian_pins(debian, lock).map(Pin::Debian),
                 _ => None,
             };
+            let source = match &step.kind {
+                StepKind::Local(_) | StepKind::Files(_) | StepKind::Http(_) => true,
+                StepKind::Copy(copy) => copy.from.iter().all(|from| plan.sources[from.0]),
+                _ => false,
+            };
             plan.bases.push(base);
+            plan.sources.push(source);
             plan.pins.extend(pin.map(|pin| (StepId(number), pin)));
         }
         Ok(plan)
@@ -123,6 +134,11 @@ impl Plan {
             StepKind::Run(_) | StepKind::Debian(_) => [self.base(id), &[id]].concat(),
             _ => vec![id],
         }
+    }
+
+    /// Whether a step is a source tree, or a copy of nothing but source trees.
+    pub fn is_source(&self, id: StepId) -> bool {
+        self.sources[id.0]
     }
 
     /// The stacks of several steps put on each other.

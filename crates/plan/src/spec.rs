@@ -52,10 +52,22 @@ pub struct Target {
 }
 
 impl Target {
-    /// The path of the field: `images.web`.
+    /// The path of the field: `images.web`, `images."py3.13"`.
     pub fn path(&self) -> String {
-        format!("{}.{}", self.section, self.name)
+        if plain(&self.name) {
+            format!("{}.{}", self.section, self.name)
+        } else {
+            let name = self.name.replace('\\', "\\\\").replace('"', "\\\"");
+            format!("{}.\"{name}\"", self.section)
+        }
     }
+}
+
+/// Whether a field of this name is written without quotes.
+fn plain(name: &str) -> bool {
+    let mut letters = name.trim_start_matches('_').chars();
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '\'');
+    letters.next().is_some_and(|first| first.is_ascii_alphabetic()) && letters.all(rest)
 }
 
 /// A section of a spec that holds steps.
@@ -111,7 +123,7 @@ impl fmt::Display for Place {
 }
 
 /// The constructors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub enum StepKind {
     /// Files of the project.
     Local(Local),
@@ -153,10 +165,28 @@ impl StepKind {
             Self::Image(image) => image.layers.iter().chain(&image.requires).copied().collect(),
         }
     }
+
+    /// Replaces each reference, in the order of [`StepKind::references`].
+    pub fn map_references(&mut self, mut map: impl FnMut(StepId) -> StepId) {
+        let mut each = |id: &mut StepId| *id = map(*id);
+        match self {
+            Self::Local(_) | Self::Files(_) | Self::Http(_) => {}
+            Self::Debian(debian) => debian.from.iter_mut().for_each(each),
+            Self::Run(run) => {
+                run.from.iter_mut().for_each(&mut each);
+                run.inputs.values_mut().for_each(each);
+            }
+            Self::Copy(copy) => copy.from.iter_mut().for_each(each),
+            Self::Image(image) => {
+                image.layers.iter_mut().for_each(&mut each);
+                image.requires.iter_mut().for_each(each);
+            }
+        }
+    }
 }
 
 /// `re.Local`: a file or directory of the project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Local {
     /// Where it lies on this machine; in no digest.
     #[serde(skip)]
@@ -175,21 +205,21 @@ pub struct Local {
 }
 
 /// Unpacking an archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Unpack {
     /// Leading path components to drop.
     pub strip: u32,
 }
 
 /// `re.Files`: files, links and directories written in the spec.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Files {
     /// By path.
     pub files: BTreeMap<TreePath, FileEntry>,
 }
 
 /// One entry of `re.Files`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct FileEntry {
     /// What it is.
     pub content: FileContent,
@@ -200,7 +230,7 @@ pub struct FileEntry {
 }
 
 /// What an entry of `re.Files` is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub enum FileContent {
     /// A file with this text.
     Text(String),
@@ -211,7 +241,7 @@ pub enum FileContent {
 }
 
 /// A numeric owner: `UID:GID`; the group of a bare `UID` is the same number, as for docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Owner {
     /// User.
     pub uid: u32,
@@ -220,7 +250,7 @@ pub struct Owner {
 }
 
 /// `re.Http`: one file, or what an archive holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Http {
     /// Its URL.
     pub url: String,
@@ -229,7 +259,7 @@ pub struct Http {
 }
 
 /// `re.Debian`: packages from signed indexes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Debian {
     /// The root they are installed upon, lowest first.
     pub from: Vec<StepId>,
@@ -252,7 +282,7 @@ pub struct Debian {
 }
 
 /// What becomes of the packages' own scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub enum Scripts {
     /// `'run`
     Run,
@@ -261,7 +291,7 @@ pub enum Scripts {
 }
 
 /// One more apt repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Repository {
     /// Its URL.
     pub url: String,
@@ -274,7 +304,7 @@ pub struct Repository {
 }
 
 /// `re.Run`: one command in the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Run {
     /// The root file system, lowest first.
     pub from: Vec<StepId>,
@@ -308,7 +338,7 @@ pub struct Run {
 }
 
 /// What a `Run` runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub enum Command {
     /// Lines for a shell; none: `/bin/sh -e -c`.
     Script {
@@ -322,7 +352,7 @@ pub enum Command {
 }
 
 /// What time a step sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub enum Clock {
     /// `'fixed`: the baseline's date.
     Fixed,
@@ -333,7 +363,7 @@ pub enum Clock {
 }
 
 /// Whether something of the machine is made up or real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub enum Entropy {
     /// `'fixed`
     Fixed,
@@ -342,7 +372,7 @@ pub enum Entropy {
 }
 
 /// Limits of a step; beyond them it fails. None: the default of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Hash)]
 pub struct Limits {
     /// Wall time; default one hour.
     pub timeout: Option<Duration>,
@@ -355,7 +385,7 @@ pub struct Limits {
 }
 
 /// `re.Copy`: merge, take, filter, own, place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Copy {
     /// What is merged, lowest first.
     pub from: Vec<StepId>,
@@ -376,7 +406,7 @@ pub struct Copy {
 }
 
 /// `re.Image`: layers and configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Image {
     /// Steps, lowest first.
     pub layers: Vec<StepId>,
@@ -397,7 +427,7 @@ pub struct Image {
 }
 
 /// Configuration of an image: docker's words; an absent field is inherited.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Hash)]
 pub struct Config {
     /// ENTRYPOINT
     pub entrypoint: Option<Vec<String>>,
@@ -426,7 +456,7 @@ pub struct Config {
 }
 
 /// HEALTHCHECK of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Hash)]
 pub struct Healthcheck {
     /// Exits 0 when healthy.
     pub cmd: Option<Vec<String>>,
@@ -445,7 +475,7 @@ pub struct Healthcheck {
 }
 
 /// An encoder, as frozen by the baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Hash)]
 pub enum Compression {
     /// `'gzip`
     #[default]
@@ -457,7 +487,7 @@ pub enum Compression {
 }
 
 /// A platform as docker writes it: `linux/amd64`, `linux/arm/v7`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
 pub struct Platform {
     /// TARGETARCH: `amd64`
     pub architecture: String,

@@ -1,1 +1,39 @@
-//! One command of reimage in Linux namespaces.
+//! One command of reimage in Linux namespaces: hermetic, rootless or as root, leaving nothing behind.
+//!
+//! ```text
+//! reimage ── start() ──> zygote            one thread, forked before any other; forks, does nothing else
+//!                          └─ monitor      one a command: builds the root, answers for the kernel, watches limits
+//!                               └─ init    process 1 of the command's pid namespace
+//!                                    └─ the step and all that it starts
+//! ```
+//!
+//! Each dies with the one above it. The monitor shares the step's mount namespace and root, not its pid
+//! namespace: it resolves the step's paths as the step does, and the step can neither see nor signal it.
+
+mod capture;
+mod command;
+mod error;
+mod filter;
+mod ids;
+mod init;
+mod monitor;
+mod mounts;
+mod notify;
+mod outcome;
+mod remove;
+mod serve;
+mod start;
+mod sys;
+mod wire;
+mod xattr;
+mod zygote;
+
+pub use capture::{CaptureError, Entries, Entry, EntryKind};
+pub use command::{Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, UpperOn, User};
+pub use error::{Error, Unavailable};
+pub use ids::{Ids, IdsSetting};
+pub use outcome::{Outcome, Status, Void};
+pub use remove::{RemoveError, remove_tree};
+pub use start::start;
+pub use xattr::{DEVICE as DEVICE_XATTR, OWNER as OWNER_XATTR};
+pub use zygote::{Running, Stop, Streams, Zygote};

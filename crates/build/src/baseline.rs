@@ -1,0 +1,39 @@
+//! The constants that every step sees: the *baseline*, by version.
+//!
+//! They influence digests, so none of them ever changes within a version; a probe's golden digest in the tests
+//! holds them.
+
+use std::collections::BTreeMap;
+
+/// The version in force. 0 is a preview: steps see the machine's clock, random numbers and directory order;
+/// version 1 makes them fixed.
+pub const VERSION: u32 = 0;
+
+/// F, the file time of the baseline in seconds since 1970: 2026-11-01T00:00:00Z.
+pub const FILE_TIME: i64 = 1_793_491_200;
+
+/// The host name that a step sees.
+pub(crate) const HOSTNAME: &str = "reimage";
+
+/// The shell that runs a `script`, unless the step names another.
+pub(crate) const SHELL: [&str; 3] = ["/bin/sh", "-e", "-c"];
+
+/// Wall time that a step may take if it names none, in seconds.
+pub(crate) const TIMEOUT: u64 = 3600;
+
+/// Processes that a step may have if it names no number.
+pub(crate) const PROCESSES: u64 = 4096;
+
+/// The environment of every step; a base image's and the step's own go over it. HOME besides, if nobody sets
+/// it, is where the user's passwd entry says.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let constants = [
+        ("LC_ALL", "C.UTF-8"),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("TZ", "UTC"),
+    ];
+    let mut environment: BTreeMap<String, String> =
+        constants.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    environment.insert("SOURCE_DATE_EPOCH".to_owned(), FILE_TIME.to_string());
+    environment
+}

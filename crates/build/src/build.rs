@@ -1,0 +1,230 @@
+//! Builds the targets of a plan: a memo of each whole target first, then its steps.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
+use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
+use reimage_oci::Layout;
+use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
+use reimage_sandbox::Zygote;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    BuildError, Event, StepError, baseline, copy, debian,
+    engine::{Engine, Made},
+    files, image,
+    queue::{self, Done, Graph, Options},
+    run, sources,
+    stack::Value,
+};
+
+/// Version of what a target's memo says.
+const MEMO: &str = "reimage target 1";
+
+/// What a build works with; none of it enters a digest.
+pub struct Context<'a> {
+    /// Blobs and results.
+    pub store: &'a Store,
+    /// Images.
+    pub layout: &'a Layout,
+    /// What runs commands.
+    pub zygote: &'a Zygote,
+    /// Where remote sources come from.
+    pub sources: &'a reimage_fetch::Sources,
+    /// Steps at a time, at least one.
+    pub jobs: usize,
+    /// After a failure go on with what does not need it.
+    pub keep_going: bool,
+    /// Who hears what happens; called from any thread.
+    pub events: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What a build made.
+#[derive(Debug, Clone)]
+pub struct BuildRecord {
+    /// One a target, in their order.
+    pub targets: Vec<TargetRecord>,
+    /// What became of each step, if they were looked at: a no-op looks at targets alone.
+    pub steps: Vec<StepRecord>,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone)]
+pub struct StepRecord {
+    /// Its name.
+    pub name: String,
+    /// What its result is found by.
+    pub action: Option<ActionDigest>,
+    /// For how many milliseconds it ran; none: its result was there.
+    pub millis: Option<u64>,
+}
+
+/// What a target came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRecord {
+    /// The path of its field: `images.web`.
+    pub path: String,
+    /// What it is.
+    pub output: TargetOutput,
+}
+
+/// The output of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TargetOutput {
+    /// An image in the layout.
+    Image(ImageRecord),
+    /// A tree, or a file, in the store.
+    Tree(Digest),
+    /// A check that passed.
+    Passed,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    /// Digest of its manifest: the image's.
+    pub digest: Sha256,
+    /// Size of its manifest in bytes.
+    pub manifest_size: u64,
+    /// Sizes of its layers together, as they are packed, in bytes.
+    pub size: u64,
+    /// Names that it was given.
+    pub tags: Vec<String>,
+}
+
+/// Builds all targets of `plan`, which must be pinned.
+pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError> {
+    plan.check_pins()?;
+    let locals = local_trees(plan, context)?;
+    let digests = locals.iter().map(|(id, digest)| (*id, *digest)).collect();
+    let definitions = plan.definitions(&digests);
+    let keys: Vec<_> = plan.spec().targets.iter().map(|t| target_key(t, &definitions)).collect();
+    let mut records = Vec::with_capacity(keys.len());
+    for key in &keys {
+        records.push(remembered(context, key)?);
+    }
+    if let Some(targets) = records.into_iter().collect::<Option<Vec<_>>>() {
+        let targets = plan.spec().targets.iter().zip(targets);
+        let named = targets.map(|(target, output)| TargetRecord { path: target.path(), output });
+        return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
+    }
+    let engine = Engine::new(plan, context)?;
+    make_all(&engine, &locals)?;
+    let mut targets = Vec::new();
+    for (target, key) in plan.spec().targets.iter().zip(&keys) {
+        let output = output(&engine, target)?;
+        let bytes = serde_json::to_vec(&output).expect("a record is strings and numbers");
+        context.store.put_target(key, &bytes)?;
+        targets.push(TargetRecord { path: target.path(), output });
+    }
+    let steps = plan.ids().map(|id| {
+        let Made { action, millis, .. } = engine.made(id);
+        StepRecord { name: engine.name(id), action: *action, millis: *millis }
+    });
+    Ok(BuildRecord { targets, steps: steps.collect() })
+}
+
+/// Reads the local trees of the plan; they are what a no-op looks at.
+fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
+    let mut locals = BTreeMap::new();
+    for id in plan.ids() {
+        if let StepKind::Local(step) = &plan.step(id).kind {
+            let digest = ingest_one(context.store, step);
+            let digest = digest.map_err(|source| StepError::new(plan.step(id), source))?;
+            locals.insert(id, digest);
+        }
+    }
+    Ok(locals)
+}
+
+fn ingest_one(
+    store: &Store,
+    step: &Local,
+) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
+    let options = LocalOptions {
+        project: step.project.clone(),
+        include: step.include.as_deref().map(Patterns::new).transpose()?,
+        exclude: Patterns::new(&step.exclude)?,
+        gitignore: step.gitignore && step.unpack.is_none(),
+    };
+    Ok(ingest(store, &step.path, &options)?.digest)
+}
+
+/// What a whole target is found by: all that its steps are.
+fn target_key(target: &Target, definitions: &[Digest]) -> Digest {
+    let definition = definitions[target.step.0];
+    let kind = match target.section {
+        Section::Checks => "check",
+        Section::Images => "image",
+        Section::Exports | Section::Steps => "tree",
+    };
+    let versions = format!("{} {DRIVER_VERSION} {SCRUB_VERSION}", baseline::VERSION);
+    Digest::of(format!("{MEMO}\n{kind}\n{versions}\n{definition}\n").as_bytes())
+}
+
+/// What a target came to be the last time, if all of it is still there.
+fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput>, BuildError> {
+    let Some(bytes) = context.store.target(key)? else { return Ok(None) };
+    // A memo that cannot be read is none: it is made again.
+    let Ok(output) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    let there = match &output {
+        TargetOutput::Passed => true,
+        TargetOutput::Tree(digest) => context.store.tree_is_complete(digest)?,
+        TargetOutput::Image(image) => image::is_there(context.layout, image)?,
+    };
+    Ok(there.then_some(output))
+}
+
+/// Makes every step of the plan.
+fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<(), BuildError> {
+    let plan = engine.plan;
+    let needs: Vec<Vec<usize>> = plan
+        .ids()
+        .map(|id| plan.step(id).kind.references().iter().map(|r| r.0).collect())
+        .collect();
+    let graph = Graph { needs: &needs, heights: &plan.heights() };
+    let Context { jobs, keep_going, .. } = *engine.context;
+    let done = queue::run(&graph, Options { jobs, keep_going }, |number| {
+        let id = StepId(number);
+        let made = make(engine, id, locals)?;
+        engine.say(Event::Finished { step: id, name: engine.name(id), millis: made.millis });
+        engine.set(id, made);
+        Ok::<_, StepError>(())
+    });
+    let failed: Vec<_> = done
+        .into_iter()
+        .filter_map(|done| match done {
+            Done::Failed(error) => Some(Arc::new(error)),
+            Done::Ok(()) | Done::Skipped => None,
+        })
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(BuildError::Steps(failed)) }
+}
+
+/// Makes one step: one file for each way.
+fn make(
+    engine: &Engine<'_>,
+    id: StepId,
+    locals: &BTreeMap<StepId, Digest>,
+) -> Result<Made, StepError> {
+    match &engine.plan.step(id).kind {
+        StepKind::Local(local) => sources::local(engine, id, local, &locals[&id]),
+        StepKind::Files(files) => {
+            let tree = files::files(engine.store(), files).map_err(|e| engine.error(id, e))?;
+            engine.tree(tree)
+        }
+        StepKind::Http(http) => sources::http(engine, id, http),
+        StepKind::Copy(step) => copy::step(engine, id, step),
+        StepKind::Debian(step) => debian::step(engine, id, step),
+        StepKind::Run(step) => run::run(engine, id, step),
+        StepKind::Image(_) => Ok(Made::here(Value::Image)),
+    }
+}
+
+fn output(engine: &Engine<'_>, target: &Target) -> Result<TargetOutput, StepError> {
+    Ok(match (&engine.plan.step(target.step).kind, target.section) {
+        (_, Section::Checks) => TargetOutput::Passed,
+        (StepKind::Image(step), _) => TargetOutput::Image(image::image(engine, target.step, step)?),
+        _ => TargetOutput::Tree(engine.merged(target.step)?.1),
+    })
+}

@@ -1,0 +1,304 @@
+//! Builds a plan: every step once, from the store if its result is there.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use reimage_castore::{
+    ActionDigest, ActionResult, Digest, Node, Output, Store, Tree, TreePath, View,
+};
+use reimage_fetch::debian::{Archives, SourcesError};
+use reimage_oci::Config;
+use reimage_plan::{Place, Plan, StepId, StepKind};
+use reimage_sandbox::Zygote;
+
+use crate::{
+    Context, Event, StepError,
+    config,
+    stack::{Stack, Value},
+    users::{self, User},
+};
+
+/// What a step came to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    /// Its value.
+    pub(crate) value: Value,
+    /// What its result is found by, if it is kept under a key.
+    pub(crate) action: Option<ActionDigest>,
+    /// For how many milliseconds it ran; none: its result was there.
+    pub(crate) millis: Option<u64>,
+}
+
+impl Made {
+    /// Something that took no step of the user's to make.
+    pub(crate) fn here(value: Value) -> Self {
+        Self { value, action: None, millis: None }
+    }
+}
+
+/// One build.
+pub(crate) struct Engine<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) context: &'a Context<'a>,
+    made: Vec<OnceLock<Made>>,
+    stacks: Vec<OnceLock<Arc<Stack>>>,
+    merged: Vec<OnceLock<(Arc<Tree>, Digest)>>,
+    configs: Vec<Option<Arc<Config>>>,
+    archives: OnceLock<Archives<'a>>,
+    composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
+}
+
+impl<'a> Engine<'a> {
+    /// Begins a build. Fails if an image's configuration cannot be.
+    pub(crate) fn new(plan: &'a Plan, context: &'a Context<'a>) -> Result<Self, StepError> {
+        let count = plan.spec().steps.len();
+        let configs = config::of_plan(plan).map_err(|(id, source)| StepError::new(plan.step(id), source))?;
+        Ok(Self {
+            plan,
+            context,
+            made: (0..count).map(|_| OnceLock::new()).collect(),
+            stacks: (0..count).map(|_| OnceLock::new()).collect(),
+            merged: (0..count).map(|_| OnceLock::new()).collect(),
+            configs,
+            archives: OnceLock::new(),
+            composed: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.context.store
+    }
+
+    pub(crate) fn zygote(&self) -> &Zygote {
+        self.context.zygote
+    }
+
+    pub(crate) fn say(&self, event: Event) {
+        (self.context.events)(event);
+    }
+
+    pub(crate) fn name(&self, id: StepId) -> String {
+        self.plan.step(id).name.clone()
+    }
+
+    pub(crate) fn place(&self, id: StepId) -> Place {
+        self.plan.step(id).place.clone()
+    }
+
+    /// An error of a step.
+    pub(crate) fn error(
+        &self,
+        id: StepId,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StepError {
+        StepError::new(self.plan.step(id), source)
+    }
+
+    /// Says what a step came to be; the first word counts.
+    pub(crate) fn set(&self, id: StepId, made: Made) {
+        let _ = self.made[id.0].set(made);
+    }
+
+    /// What a step came to be. Panics if it was not built yet: the queue builds what a step refers to first.
+    pub(crate) fn made(&self, id: StepId) -> &Made {
+        self.made[id.0].get().expect("what a step refers to is built before it")
+    }
+
+    /// The stack that a step is.
+    pub(crate) fn stack(&self, id: StepId) -> Result<Arc<Stack>, StepError> {
+        if let Some(stack) = self.stacks[id.0].get() {
+            return Ok(stack.clone());
+        }
+        let stack = match &self.plan.step(id).kind {
+            StepKind::Image(image) => self.stack_for(&image.layers)?,
+            StepKind::Debian(debian) => self.upon(&debian.from, id)?,
+            StepKind::Run(run) if run.outputs.is_none() => self.upon(&run.from, id)?,
+            _ => self.upon(&[], id)?,
+        };
+        Ok(self.stacks[id.0].get_or_init(|| Arc::new(stack)).clone())
+    }
+
+    fn upon(&self, from: &[StepId], id: StepId) -> Result<Stack, StepError> {
+        let mut stack = self.stack_for(from)?;
+        stack.push(self.plan, self.store(), id, &self.made(id).value)?;
+        Ok(stack)
+    }
+
+    /// The stacks of several steps put on each other.
+    pub(crate) fn stack_for(&self, from: &[StepId]) -> Result<Stack, StepError> {
+        let Some(first) = from.first() else { return Ok(Stack::default()) };
+        let mut stack = (*self.stack(*first)?).clone();
+        for id in self.plan.stack_of(from).into_iter().skip(stack.0.len()) {
+            stack.push(self.plan, self.store(), id, &self.made(id).value)?;
+        }
+        Ok(stack)
+    }
+
+    /// What a step is where a tree is wanted: a source or a copy itself, else its merged stack.
+    pub(crate) fn merged(&self, id: StepId) -> Result<(Arc<Tree>, Digest), StepError> {
+        if let Value::Tree(tree, digest) = &self.made(id).value {
+            return Ok((tree.clone(), *digest));
+        }
+        if let Some(merged) = self.merged[id.0].get() {
+            return Ok(merged.clone());
+        }
+        let tree = Arc::new(self.stack(id)?.view().tree().map_err(|e| self.error(id, e))?);
+        let digest = self.store().put_tree(tree.clone())?;
+        Ok(self.merged[id.0].get_or_init(|| (tree, digest)).clone())
+    }
+
+    /// The configuration of the highest image in the stacks of `from`.
+    pub(crate) fn config_of(&self, from: &[StepId]) -> Arc<Config> {
+        config::of_stack(&self.configs, from)
+    }
+
+    /// The configuration of an image.
+    pub(crate) fn config(&self, image: StepId) -> Arc<Config> {
+        config::of_stack(&self.configs, &[image])
+    }
+
+    /// The result of `action`: from the store, else `make` makes it, once among all who want it.
+    pub(crate) fn memo(
+        &self,
+        id: StepId,
+        action: &ActionDigest,
+        make: impl FnOnce() -> Result<ActionResult, StepError>,
+    ) -> Result<Made, StepError> {
+        let made = |value, millis| Made { value, action: Some(*action), millis };
+        if let Some(value) = self.look_up(action)? {
+            return Ok(made(value, None));
+        }
+        let _once = self.store().once(action)?;
+        // Whoever held the lock may have made it.
+        if let Some(value) = self.look_up(action)? {
+            return Ok(made(value, None));
+        }
+        self.say(Event::Started { step: id, name: self.name(id) });
+        let result = make()?;
+        let millis = result.millis;
+        self.store().put_result(action, &result)?;
+        for message in result.notes {
+            self.say(Event::Warning { name: self.name(id), message });
+        }
+        Ok(made(self.value(&result.output)?, Some(millis)))
+    }
+
+    /// A tree that was made here, kept.
+    pub(crate) fn tree(&self, tree: Tree) -> Result<Made, StepError> {
+        let tree = Arc::new(tree);
+        let digest = self.store().put_tree(tree.clone())?;
+        Ok(Made::here(Value::Tree(tree, digest)))
+    }
+
+    /// The tree that `action` makes, from the store if it is there; for what takes no step to make.
+    pub(crate) fn pure(
+        &self,
+        action: &ActionDigest,
+        make: impl FnOnce() -> Result<Tree, StepError>,
+    ) -> Result<Made, StepError> {
+        let value = match self.look_up(action)? {
+            Some(value) => value,
+            None => {
+                let tree = Arc::new(make()?);
+                let digest = self.store().put_tree(tree.clone())?;
+                self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
+                Value::Tree(tree, digest)
+            }
+        };
+        Ok(Made { value, action: Some(*action), millis: None })
+    }
+
+    /// The value of a complete result, if there is one.
+    pub(crate) fn look_up(&self, action: &ActionDigest) -> Result<Option<Value>, StepError> {
+        let Some(result) = self.store().result(action)? else { return Ok(None) };
+        Ok(Some(self.value(&result.output)?))
+    }
+
+    fn value(&self, output: &Output) -> Result<Value, StepError> {
+        Ok(match output {
+            Output::Diff(digest) => Value::Diff(self.store().diff(digest)?, *digest),
+            Output::Tree(digest) => Value::Tree(self.store().tree(digest)?, *digest),
+            Output::Trees(_) => unreachable!("no step of this crate makes several trees"),
+        })
+    }
+
+    /// The text of a small file of a view; empty if it is not there.
+    pub(crate) fn text(&self, view: &View, path: &str) -> Result<String, StepError> {
+        let path = TreePath::new(path).expect("a constant is a good path");
+        let Ok(path) = view.resolve(&path) else { return Ok(String::new()) };
+        match view.get(&path).map(|entry| &entry.node) {
+            Some(Node::File { digest, .. }) => {
+                let bytes = self.store().read(digest)?;
+                Ok(String::from_utf8_lossy(&bytes).into_owned())
+            }
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Who `user` is in the root that `view` shows.
+    pub(crate) fn user(&self, id: StepId, view: &View, user: &str) -> Result<User, StepError> {
+        let passwd = self.text(view, "etc/passwd")?;
+        let group = self.text(view, "etc/group")?;
+        users::find(user, &passwd, &group).map_err(|e| self.error(id, e))
+    }
+
+    /// Keeps the log of a step that failed, for `reimage log`; the failure itself is not kept.
+    pub(crate) fn keep_failure(&self, action: &ActionDigest, log: Digest) {
+        // Only a convenience: the error that is on its way says all that matters.
+        let _ = self.store().put_target(&failure_key(action), log.as_bytes());
+    }
+
+    /// A directory for one run of a sandbox.
+    pub(crate) fn scratch(&self, id: StepId) -> Result<Scratch, StepError> {
+        let path = self.store().tmp_name();
+        fs_err::create_dir(&path).map_err(|e| self.error(id, e))?;
+        Ok(Scratch(path))
+    }
+
+    /// A file without a name: nothing of it is left whatever happens.
+    pub(crate) fn temporary(&self, id: StepId) -> Result<std::fs::File, StepError> {
+        let path = self.store().tmp_name();
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(&path).map_err(|e| self.error(id, e))?;
+        std::fs::remove_file(&path).map_err(|e| self.error(id, e))?;
+        Ok(file)
+    }
+
+    /// The Debian archives as this machine reaches them; apt's configuration is read once.
+    pub(crate) fn archives(&self) -> Result<&Archives<'a>, SourcesError> {
+        if let Some(archives) = self.archives.get() {
+            return Ok(archives);
+        }
+        let archives = self.context.sources.archives()?;
+        Ok(self.archives.get_or_init(|| archives))
+    }
+
+    pub(crate) fn lock_composed(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<(Digest, Digest), Digest>> {
+        self.composed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the log of the last failure of an action is remembered.
+pub(crate) fn failure_key(action: &ActionDigest) -> Digest {
+    Digest::of(format!("reimage failure 1\n{action}").as_bytes())
+}
+
+/// A directory that goes when it is dropped, whatever a step left in it.
+pub(crate) struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It lies in the session's own directory, which goes with the session at the latest.
+        let _ = reimage_sandbox::remove_tree(&self.0);
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a build failed, with the step and where it was written.
+
+use std::{fmt, sync::Arc};
+
+use reimage_castore::{StoreError, TreePath};
+use reimage_plan::{Place, PlanError, Step};
+use reimage_sandbox::Status;
+use thiserror::Error;
+
+use crate::stack::StackError;
+
+/// A build that failed.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The spec and its lock make no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// Steps failed: the first of each chain.
+    #[error("{}", summary(.0))]
+    Steps(Vec<Arc<StepError>>),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The image store failed.
+    #[error(transparent)]
+    Layout(#[from] reimage_oci::LayoutError),
+}
+
+impl From<StepError> for BuildError {
+    fn from(error: StepError) -> Self {
+        Self::Steps(vec![Arc::new(error)])
+    }
+}
+
+fn summary(failed: &[Arc<StepError>]) -> String {
+    match failed {
+        [one] => one.to_string(),
+        many => format!("{} steps failed", many.len()),
+    }
+}
+
+/// A step that failed.
+#[derive(Debug, Error)]
+pub enum StepError {
+    /// Its command failed, or its sandbox had to end it.
+    #[error("Step `{step}` failed: {}", ended(*.status, .voided))]
+    Failed {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// How its command ended.
+        status: Status,
+        /// What makes its result worthless besides.
+        voided: Vec<String>,
+        /// The last lines that it wrote.
+        tail: Vec<String>,
+    },
+    /// It did not write what its `outputs` name.
+    #[error("Step `{step}` did not write `{output}`, which its `outputs` name")]
+    OutputNotWritten {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// The path.
+        output: TreePath,
+        /// Files that it wrote.
+        wrote: Vec<String>,
+    },
+    /// What it is made of does not fit, or is not there.
+    #[error("Step `{step}`: {source}")]
+    Step {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A stack that cannot be.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sandbox could not do its work.
+    #[error(transparent)]
+    Sandbox(#[from] reimage_sandbox::Error),
+}
+
+impl StepError {
+    /// Why `step` cannot be made.
+    pub(crate) fn new(step: &Step, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Step { step: step.name.clone(), place: step.place.clone(), source: source.into() }
+    }
+
+    /// Where the step was written, if the error is about one.
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Failed { place, .. }
+            | Self::OutputNotWritten { place, .. }
+            | Self::Step { place, .. } => Some(place),
+            Self::Stack(_) | Self::Store(_) | Self::Sandbox(_) => None,
+        }
+    }
+}
+
+fn ended(status: Status, voided: &[String]) -> impl fmt::Display {
+    match (status, voided) {
+        (Status::Exited(0), voided) => voided.join("; "),
+        (Status::Exited(code), []) => format!("its command exited with status {code}"),
+        (Status::Signaled(signal), []) => format!("its command was ended by signal {signal}"),
+        (_, voided) => voided.join("; "),
+    }
+}

@@ -1,0 +1,161 @@
+//! The directories that a stack is mounted from.
+//!
+//! A chain of a thousand steps must not be a thousand overlay layers, and merging a base of ten thousand files
+//! again for every step would cost more than the step: so small neighbours are merged in aligned groups of 16
+//! and 256, which the next step of the chain finds made, and what is large stays alone.
+
+use std::{path::PathBuf, sync::Arc};
+
+use reimage_castore::{Diff, Digest, Hasher, Materialize, Owners, TreePath, View};
+use reimage_sandbox::Owner;
+
+use crate::{
+    StepError,
+    baseline::FILE_TIME,
+    engine::Engine,
+    execute::absolute,
+    stack::{Layer, Stack},
+};
+
+/// Changes beyond which a diff is never merged with others.
+const SMALL: usize = 1000;
+
+/// Neighbours that are merged at each level, largest first.
+const GROUPS: [usize; 2] = [256, 16];
+
+/// What overlayfs gets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lowers {
+    /// Directories, lowest first.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Owners that no directory can say: those of symbolic links and fifos.
+    pub(crate) owners: Vec<Owner>,
+}
+
+impl Engine<'_> {
+    /// Materialises `stack`, as far as it is not there already.
+    pub(crate) fn lowers(&self, stack: &Stack) -> Result<Lowers, StepError> {
+        let mut lowers = Lowers::default();
+        for (from, to) in groups(&stack.0) {
+            let digest = self.composed(&stack.0, from, to)?;
+            let below = view(&stack.0[..from]);
+            let how = Materialize {
+                below: &below,
+                owners: self.owners(),
+                time: FILE_TIME,
+                nanos: nanoseconds(stack.0[from].source),
+            };
+            let root = self.store().materialize(&digest, &how)?;
+            lowers.owners.extend(root.owners.iter().map(owner));
+            lowers.paths.push(root.path);
+        }
+        // A higher layer's word on a path replaces a lower one's.
+        lowers.owners.reverse();
+        lowers.owners.sort_by(|a, b| a.path.cmp(&b.path));
+        lowers.owners.dedup_by(|a, b| a.path == b.path);
+        Ok(lowers)
+    }
+
+    /// How owners are kept on disk here.
+    pub(crate) fn owners(&self) -> Owners {
+        if self.zygote().ids().physical() { Owners::Physical } else { Owners::Recorded }
+    }
+
+    /// The digest of the layers `from..to` as one diff.
+    fn composed(&self, layers: &[Layer], from: usize, to: usize) -> Result<Digest, StepError> {
+        if to - from == 1 {
+            return Ok(layers[from].digest);
+        }
+        let key = (digest_of(&layers[..from]), digest_of(&layers[from..to]));
+        if let Some(digest) = self.lock_composed().get(&key) {
+            return Ok(*digest);
+        }
+        // The parts are made as this one is: 16 of 16 for the largest.
+        let step = GROUPS.iter().copied().find(|size| *size < to - from).unwrap_or(1);
+        let bottom = view(&layers[..from]);
+        let mut all = Diff::new();
+        for part in (from..to).step_by(step) {
+            let end = (part + step).min(to);
+            let diff = self.store().diff(&self.composed(layers, part, end)?)?;
+            all = bottom.compose(&all, &diff);
+        }
+        let digest = self.store().put_diff(Arc::new(all))?;
+        self.lock_composed().insert(key, digest);
+        Ok(digest)
+    }
+}
+
+fn view(layers: &[Layer]) -> View {
+    View::new(layers.iter().map(|layer| layer.diff.clone()).collect())
+}
+
+fn digest_of(layers: &[Layer]) -> Digest {
+    let mut hasher = Hasher::new();
+    for layer in layers {
+        hasher.update(layer.digest.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// Cuts a stack into ranges to be merged: runs of small neighbours of one kind, aligned to their beginning.
+fn groups(layers: &[Layer]) -> Vec<(usize, usize)> {
+    let small = |layer: &Layer| layer.diff.len() <= SMALL;
+    let mut ranges = Vec::new();
+    let mut from = 0;
+    while from < layers.len() {
+        let alike = |layer: &&Layer| small(layer) && layer.source == layers[from].source;
+        let run = layers[from..].iter().take_while(alike).count().max(1);
+        let mut at = from;
+        for size in GROUPS.into_iter().chain([1]) {
+            while at + size <= from + run {
+                ranges.push((at, at + size));
+                at += size;
+            }
+        }
+        from += run;
+    }
+    ranges
+}
+
+fn owner((path, uid, gid): &(TreePath, u32, u32)) -> Owner {
+    Owner { path: absolute(path), uid: *uid, gid: *gid }
+}
+
+/// The time of files that a layer has, within the second F: sources are older than what is made of them,
+/// outputs of earlier steps older still (`docs/determinism.md`).
+fn nanoseconds(source: bool) -> u32 {
+    u32::from(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use reimage_castore::{Change, Entry};
+    use reimage_plan::StepId;
+
+    use super::*;
+
+    fn layer(changes: usize, source: bool) -> Layer {
+        let mut diff = Diff::new();
+        for number in 0..changes {
+            let path = TreePath::new(number.to_string()).expect("a path");
+            diff.insert(path, Change::Put(Entry::directory()));
+        }
+        let digest = diff.digest();
+        Layer { step: StepId(0), diff: Arc::new(diff), digest, source }
+    }
+
+    #[test]
+    fn small_neighbours_are_merged_and_large_ones_stay() {
+        let mut layers = vec![layer(2000, false)];
+        layers.extend((0..300).map(|_| layer(1, false)));
+        layers.push(layer(1, true));
+        let groups = groups(&layers);
+        assert_eq!(groups[0], (0, 1));
+        assert_eq!(groups[1], (1, 257));
+        assert_eq!(groups[2], (257, 273));
+        assert_eq!(groups[3], (273, 289));
+        assert_eq!(groups.len(), 4 + 12 + 1);
+        let ends: Vec<_> = groups.windows(2).map(|pair| (pair[0].1, pair[1].0)).collect();
+        assert!(ends.iter().all(|(end, begin)| end == begin), "nothing is left out: {groups:?}");
+    }
+}

@@ -1,0 +1,108 @@
+//! The layers that steps stand on, as diffs, each over those below it.
+//!
+//! The same step may lie on different things in different stacks, and what it changes there differs; so a
+//! layer is made for its place. A stack that only grew by one layer reuses all it had.
+
+use std::sync::Arc;
+
+use reimage_castore::{Diff, Digest, LayError, Store, StoreError, Tree, View};
+use reimage_plan::{Plan, StepId};
+use thiserror::Error;
+
+/// A stack that cannot be.
+#[derive(Debug, Error)]
+pub enum StackError {
+    /// A step is no layer, or is in the way of what lies below it.
+    #[error("`{step}` cannot be laid here: {source}")]
+    Lay {
+        /// The step.
+        step: String,
+        /// Why.
+        source: LayError,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a step gave.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    /// A node: a source, a copy, declared outputs.
+    Tree(Arc<Tree>, Digest),
+    /// What it changed in the stack it stands on.
+    Diff(Arc<Diff>, Digest),
+    /// An image: nothing of its own, its layers are its stack.
+    Image,
+}
+
+/// One layer in its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Layer {
+    /// The step that made it.
+    pub(crate) step: StepId,
+    /// What it changes here.
+    pub(crate) diff: Arc<Diff>,
+    /// The digest of that.
+    pub(crate) digest: Digest,
+    /// Whether it is a source tree: its files have the earlier time within the second F.
+    pub(crate) source: bool,
+}
+
+/// Layers, lowest first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stack(pub(crate) Vec<Layer>);
+
+impl Stack {
+    /// Puts one layer on top: what `value` of `step` is here. An image adds nothing, its layers are put one by one.
+    pub(crate) fn push(
+        &mut self,
+        plan: &Plan,
+        store: &Store,
+        step: StepId,
+        value: &Value,
+    ) -> Result<(), StackError> {
+        let (diff, digest) = match value {
+            Value::Image => return Ok(()),
+            Value::Diff(diff, digest) if self.0.iter().map(|l| &l.step).eq(plan.base(step)) => {
+                (diff.clone(), *digest)
+            }
+            Value::Diff(diff, _) => kept(store, self.view().rebase(diff))?,
+            Value::Tree(tree, _) => {
+                let lay = |source| StackError::Lay { step: plan.step(step).name.clone(), source };
+                kept(store, self.view().lay(tree).map_err(lay)?)?
+            }
+        };
+        self.0.push(Layer { step, diff, digest, source: plan.is_source(step) });
+        Ok(())
+    }
+
+    /// Lays `tree` on top, as what `step` is given.
+    pub(crate) fn lay(
+        &mut self,
+        store: &Store,
+        step: StepId,
+        tree: &Tree,
+        source: bool,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (diff, digest) = kept(store, self.view().lay(tree)?)?;
+        self.0.push(Layer { step, diff, digest, source });
+        Ok(())
+    }
+
+    /// What it looks like from above.
+    pub(crate) fn view(&self) -> View {
+        View::new(self.0.iter().map(|layer| layer.diff.clone()).collect())
+    }
+
+    /// Digests of the layers, lowest first.
+    pub(crate) fn digests(&self) -> Vec<Digest> {
+        self.0.iter().map(|layer| layer.digest).collect()
+    }
+}
+
+fn kept(store: &Store, diff: Diff) -> Result<(Arc<Diff>, Digest), StoreError> {
+    let diff = Arc::new(diff);
+    let digest = store.put_diff(diff.clone())?;
+    Ok((diff, digest))
+}

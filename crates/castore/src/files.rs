@@ -1,0 +1,116 @@
+//! Small things with files that the standard library does not have.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// What lies in a directory, sorted by the bytes of the names: the one way to list a directory.
+pub fn read_dir_sorted(path: impl AsRef<Path>) -> io::Result<Vec<fs_err::DirEntry>> {
+    #[expect(clippy::disallowed_methods, reason = "sorted right below")]
+    let mut entries = fs_err::read_dir(path.as_ref())?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs_err::DirEntry::file_name);
+    Ok(entries)
+}
+
+/// Takes away a file or a directory with all in it, whatever its directories' modes; nothing there is fine.
+pub fn remove_all(path: &Path) -> io::Result<()> {
+    let metadata = match path.symlink_metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !metadata.is_dir() {
+        return fs_err::remove_file(path);
+    }
+    if metadata.mode() & 0o700 != 0o700 {
+        fs_err::set_permissions(path, PermissionsExt::from_mode(0o700))?;
+    }
+    for entry in read_dir_sorted(path)? {
+        if entry.file_type()?.is_dir() {
+            remove_all(&entry.path())?;
+        } else {
+            fs_err::remove_file(entry.path())?;
+        }
+    }
+    fs_err::remove_dir(path)
+}
+
+/// A file that this process has locked; it goes when the lock is let go of.
+///
+/// The kernel lets go of it however the process ends, so a file that can be locked belongs to nobody.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    file: File,
+    path: PathBuf,
+}
+
+impl Locked {
+    /// Makes `path` if it is not there and waits until it is ours.
+    pub(crate) fn wait(path: &Path) -> io::Result<Self> {
+        loop {
+            let file = open(path, true)?;
+            while let Err(error) = file.lock() {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+            if let Some(locked) = Self::check(file, path)? {
+                return Ok(locked);
+            }
+        }
+    }
+
+    /// The same without waiting: none if another has it, or if it is not there and not to be made.
+    pub(crate) fn attempt(path: &Path, create: bool) -> io::Result<Option<Self>> {
+        loop {
+            let file = match open(path, create) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !create => {
+                    return Ok(None);
+                }
+                other => other?,
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            match Self::check(file, path)? {
+                Some(locked) => return Ok(Some(locked)),
+                None if create => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Whoever had it before may have taken the file away: then the lock is on nothing.
+    fn check(file: File, path: &Path) -> io::Result<Option<Self>> {
+        let ours = file.metadata()?;
+        match path.symlink_metadata() {
+            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                Ok(Some(Self { file, path: path.to_owned() }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // While it is still locked, so that nobody who waits for it takes a file that is gone.
+        let _ = fs_err::remove_file(&self.path);
+    }
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    File::options().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+}

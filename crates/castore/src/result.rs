@@ -1,0 +1,144 @@
+//! What an action gave.
+
+use std::collections::BTreeMap;
+
+use crate::{DecodeError, Decoder, Digest, Encoder, TreePath};
+
+const MAGIC: &str = "reimage result 1\n";
+
+/// The output of an action, with what is worth keeping beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionResult {
+    /// What it made.
+    pub output: Output,
+    /// The blob of what it said, stdout and stderr as they came.
+    pub log: Option<Digest>,
+    /// What the user should hear whenever the result is used, such as a socket that was dropped.
+    pub notes: Vec<String>,
+    /// How long it took, in milliseconds: what takes long is started first next time.
+    pub millis: u64,
+}
+
+/// What an action makes; all of it lies in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// What it changed in the root it stands on: a diff.
+    Diff(Digest),
+    /// The trees at the paths that it declares as its outputs.
+    Trees(BTreeMap<TreePath, Digest>),
+    /// One tree.
+    Tree(Digest),
+}
+
+impl ActionResult {
+    /// An output and nothing beside it.
+    pub fn new(output: Output) -> Self {
+        Self { output, log: None, notes: Vec::new(), millis: 0 }
+    }
+
+    /// The canonical encoding.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { output, log, notes, millis } = self;
+        let mut e = Encoder::new(MAGIC);
+        match output {
+            Output::Diff(digest) => {
+                e.number(1).raw(digest.as_bytes());
+            }
+            Output::Trees(trees) => {
+                e.number(2).list(trees.iter(), |e, (path, digest)| {
+                    e.bytes(path.as_bytes()).raw(digest.as_bytes());
+                });
+            }
+            Output::Tree(digest) => {
+                e.number(3).raw(digest.as_bytes());
+            }
+        }
+        e.option(log.as_ref(), |e, digest| {
+            e.raw(digest.as_bytes());
+        });
+        e.list(notes.iter(), |e, note| {
+            e.bytes(note.as_bytes());
+        });
+        e.number(*millis);
+        e.finish()
+    }
+
+    /// Reads a canonical encoding; anything else is an error.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut d = Decoder::new(bytes, MAGIC)?;
+        let digest = |d: &mut Decoder<'_>| Ok(Digest::from_bytes(d.raw32()?));
+        let output = match d.number()? {
+            1 => Output::Diff(digest(&mut d)?),
+            2 => {
+                let trees = d.list(|d| Ok((crate::tree::decode_path(d)?, digest(d)?)))?;
+                if !trees.is_sorted_by(|a, b| a.0 < b.0) {
+                    return Err(d.error("outputs that are not sorted or come twice"));
+                }
+                Output::Trees(trees.into_iter().collect())
+            }
+            3 => Output::Tree(digest(&mut d)?),
+            other => return Err(d.error(format!("an unknown kind of output, {other}"))),
+        };
+        let log = d.option(digest)?;
+        let notes = d.list(|d| Ok(d.text()?.to_owned()))?;
+        let millis = d.number()?;
+        d.finish()?;
+        Ok(Self { output, log, notes, millis })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(crate) fn any_result() -> impl Strategy<Value = ActionResult> {
+        let digest = || any::<[u8; 32]>().prop_map(Digest::from_bytes);
+        let path = "[a-c]{1,2}(/[a-c]{1,2}){0,2}".prop_map(|p| TreePath::new(p).expect("good"));
+        let output = prop_oneof![
+            digest().prop_map(Output::Diff),
+            digest().prop_map(Output::Tree),
+            proptest::collection::btree_map(path, digest(), 0..4).prop_map(Output::Trees),
+        ];
+        let log = proptest::option::of(digest());
+        (output, log, any::<Vec<String>>(), any::<u64>())
+            .prop_map(|(output, log, notes, millis)| ActionResult { output, log, notes, millis })
+    }
+
+    #[test]
+    fn golden_encoding() {
+        let result = ActionResult {
+            output: Output::Trees(BTreeMap::from([(
+                TreePath::new("out").expect("good"),
+                Digest::EMPTY,
+            )])),
+            log: Some(Digest::EMPTY),
+            notes: vec!["a socket".to_owned()],
+            millis: 300,
+        };
+        let bytes = result.encode();
+        assert_eq!(bytes.len(), 17 + 1 + 1 + 4 + 32 + 33 + 1 + 9 + 2);
+        assert_eq!(
+            Digest::of(&bytes).to_string(),
+            "376c0403514a57b414a20c94f9bf074e216620ccfd0ec204181fe9607c82f20e"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn an_encoding_is_a_value(result in any_result()) {
+            prop_assert_eq!(ActionResult::decode(&result.encode())?, result);
+        }
+
+        #[test]
+        fn only_the_canonical_encoding_decodes(result in any_result(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = result.encode();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(decoded) = ActionResult::decode(&bytes) {
+                prop_assert_eq!(decoded.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The monitor of one command: makes its namespaces and root, starts it, answers its system calls,
+//! watches its limits, and reports what became of it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal,
+    set_parent_process_death_signal, waitpid,
+};
+
+use crate::command::{Command, Network};
+use crate::error::{During, Failure};
+use crate::filter::{assemble, baseline};
+use crate::ids::Ids;
+use crate::init::{self, Start};
+use crate::mounts::{self, Root};
+use crate::notify::{self, Notifier};
+use crate::outcome::{Report, Status, Void};
+use crate::sys::{self, Fork};
+use crate::{serve, wire};
+
+mod limits;
+
+use limits::Watch;
+
+/// Runs a monitor; never returns. `fds`: the command, the caller's socket, the standard streams.
+pub(crate) fn run(ids: Ids, fds: Vec<OwnedFd>) -> ! {
+    let mut fds = fds.into_iter();
+    if let (Some(payload), Some(caller)) = (fds.next(), fds.next()) {
+        let stdio: Vec<OwnedFd> = fds.collect();
+        // If the caller is gone there is nobody to tell.
+        let _told = match watch(ids, payload, &caller, stdio) {
+            Ok((report, uppers)) => wire::pack(&report).and_then(|payload| {
+                let fds: Vec<BorrowedFd<'_>> =
+                    std::iter::once(&payload).chain(&uppers).map(AsFd::as_fd).collect();
+                wire::send(&caller, b"R", &fds)
+            }),
+            Err(failure) => wire::pack(&failure)
+                .and_then(|payload| wire::send(&caller, b"F", &[payload.as_fd()])),
+        };
+    }
+    sys::terminate(0)
+}
+
+fn watch(
+    ids: Ids,
+    payload: OwnedFd,
+    caller: &OwnedFd,
+    stdio: Vec<OwnedFd>,
+) -> Result<(Report, Vec<OwnedFd>), Failure> {
+    set_parent_process_death_signal(Some(Signal::KILL)).during(|| "bind to the zygote".into())?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
+    namespaces(&command)?;
+    like_anybody().during(|| "drop a capability".into())?;
+    let root = mounts::build(&command)?;
+    let host_proc = mounts::open_host_proc()?;
+    let mut rules = baseline();
+    rules.extend(notify::rules(ids));
+    let program = assemble(&rules);
+    let (socket, theirs) = wire::pair().during(|| "make a socket".into())?;
+    let start = Start {
+        command: &command,
+        root: &root,
+        ids,
+        program: &program,
+        stdio: &stdio,
+        socket: theirs,
+    };
+    let init = match sys::clone_into_pid_namespace().during(|| "make a pid namespace".into())? {
+        Fork::Child => {
+            drop(socket);
+            init::run(&start)
+        }
+        Fork::Parent(init) => init,
+    };
+    drop(start);
+    drop(stdio);
+    let started = Instant::now();
+    let listener = first_message(&socket)?;
+    // init has pivoted: its root is ours too. The host's /proc lives on in this descriptor.
+    rustix::process::fchdir(&host_proc).during(|| "enter the host's /proc".into())?;
+    let notifier = Notifier::new(ids, listener, host_proc, &command, &root)?;
+    wire::send(&socket, b"g", &[]).during(|| "release the step".into())?;
+    let watch = Watch::new(&command, &root);
+    let mut monitor =
+        Monitor { socket, caller, notifier, watch, init, started, voided: Vec::new() };
+    let status = monitor.until_the_end()?;
+    let elapsed = started.elapsed();
+    let Monitor { mut notifier, watch, mut voided, .. } = monitor;
+    voided.append(&mut notifier.take_voided());
+    watch.at_the_end(&mut voided);
+    if status == Status::Signaled(libc::SIGSYS) && voided.is_empty() {
+        voided.push(Void::BadSystemCall);
+    }
+    let owners = notifier.owners(&root.upper, &root.uncaptured)?;
+    drop(watch);
+    let Root { upper, inputs, uncaptured, .. } = root;
+    let report = Report { status, voided, owners, uncaptured, ids, elapsed };
+    Ok((report, std::iter::once(upper).chain(inputs.into_iter().map(|(_, upper)| upper)).collect()))
+}
+
+/// Gives up the capability by which overlayfs tells real root from others: with it, files that are copied up
+/// keep their inode numbers, and rename treats their hard links differently.
+fn like_anybody() -> rustix::io::Result<()> {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None)?;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(CapabilitySet::DAC_READ_SEARCH);
+    }
+    set_capabilities(None, sets)
+}
+
+fn namespaces(command: &Command) -> Result<(), Failure> {
+    let mut flags =
+        libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP;
+    if command.network == Network::None {
+        flags |= libc::CLONE_NEWNET;
+    }
+    sys::namespaces(flags).during(|| "make namespaces".into())?;
+    if command.network == Network::None {
+        sys::loopback_up().during(|| "bring the loopback device up".into())?;
+    }
+    let what = || format!("set the host name `{}`", command.hostname);
+    rustix::system::sethostname(command.hostname.as_bytes()).during(what)?;
+    rustix::system::setdomainname(b"(none)").during(|| "set the domain name".into())
+}
+
+/// Waits for the listener of the step's filter, or for why there is none.
+fn first_message(socket: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let gone = || Failure::setup("init ended before the step began");
+    let (message, fds) =
+        wire::receive(socket).during(|| "hear from init".into())?.ok_or_else(gone)?;
+    match message.split_first() {
+        Some((b'L', _)) => fds.into_iter().next().ok_or_else(gone),
+        Some((b'E', failure)) => Err(postcard::from_bytes(failure).unwrap_or_else(|_| gone())),
+        _ => Err(gone()),
+    }
+}
+
+struct Monitor<'a> {
+    /// To init and the step.
+    socket: OwnedFd,
+    /// To whoever asked for the command.
+    caller: &'a OwnedFd,
+    notifier: Notifier,
+    watch: Watch<'a>,
+    init: Pid,
+    started: Instant,
+    voided: Vec<Void>,
+}
+
+impl Monitor<'_> {
+    /// Serves until init, and with it every process of the command, has ended.
+    fn until_the_end(&mut self) -> Result<Status, Failure> {
+        let init = pidfd_open(self.init, PidfdFlags::empty()).during(|| "watch init".into())?;
+        let mut listening = true;
+        let mut ending = false;
+        loop {
+            let next = self.watch.next_look(self.started);
+            let timeout = Timespec::try_from(next).ok();
+            // Who has nothing more to say is asked for nothing: poll reports a hang-up for ever. init thrice is harmless.
+            let calls = if listening { self.notifier.listener() } else { init.as_fd() };
+            let asked = if ending { init.as_fd() } else { self.caller.as_fd() };
+            let mut fds =
+                [calls, init.as_fd(), asked].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            let polled = rustix::io::retry_on_intr(|| poll(&mut fds, timeout.as_ref()));
+            polled.during(|| "wait for the step".into())?;
+            let [calls, ended, asked] = fds.map(|fd| fd.revents());
+            if ended.contains(PollFlags::IN) {
+                break;
+            }
+            if calls.contains(PollFlags::IN) {
+                self.notifier.serve_one();
+            } else if !calls.is_empty() {
+                listening = false; // the last process under the filter is gone
+            }
+            if ending {
+                continue;
+            }
+            if !asked.is_empty() {
+                // Whatever it says, or that it is gone, means the same.
+                let _word = wire::receive(self.caller);
+                self.voided.push(Void::Stopped);
+            }
+            self.voided.extend(self.watch.look(self.started));
+            if !self.voided.is_empty() || self.notifier.must_end() {
+                ending = true;
+                let killed = pidfd_send_signal(&init, Signal::KILL);
+                killed.during(|| "end the step".into())?;
+            }
+        }
+        rustix::io::retry_on_intr(|| waitpid(Some(self.init), WaitOptions::empty()))
+            .during(|| "wait for init".into())?;
+        self.status()
+    }
+
+    /// The step's own status, if it came to its end before we ended it.
+    fn status(&self) -> Result<Status, Failure> {
+        while !serve::connected(&self.socket) {
+            let Some((message, _)) =
+                wire::receive(&self.socket).during(|| "hear from init".into())?
+            else {
+                break;
+            };
+            match message.split_first() {
+                Some((b'S', code)) => {
+                    let code = code.try_into().map_or(-libc::SIGKILL, i32::from_le_bytes);
+                    return Ok(if code < 0 {
+                        Status::Signaled(-code)
+                    } else {
+                        Status::Exited(code)
+                    });
+                }
+                Some((b'E', failure)) => {
+                    return Err(postcard::from_bytes(failure)
+                        .unwrap_or_else(|_| Failure::setup("the step could not begin")));
+                }
+                _ => {}
+            }
+        }
+        Ok(Status::Signaled(libc::SIGKILL))
+    }
+}

@@ -1,0 +1,123 @@
+//! The zygote: a small process with one thread that forks a monitor for every request.
+//!
+//! It outlives `reimage` by just the moment that it takes to end the sandboxes and remove what they had
+//! written, whatever ended `reimage`.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process, pidfd_open, setsid, wait, waitpid,
+};
+
+use crate::ids::Ids;
+use crate::sys::{self, Fork};
+use crate::{monitor, wire};
+
+/// A monitor at work.
+struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+    scratch: PathBuf,
+}
+
+/// Serves requests until `parent` ends; never returns.
+pub(crate) fn run(ids: Ids, socket: OwnedFd, parent: Pid) -> ! {
+    // A terminal's Ctrl-C is for reimage, whose end is ours.
+    let _already_leader = setsid();
+    sys::ignore_terminal_signals();
+    // Orphaned sandboxes come to us, so that we can wait for the end of the last of them.
+    let _old_kernel = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    if ids != Ids::Full {
+        own_binfmt_misc();
+    }
+    let mut children = Vec::new();
+    if let Ok(watch) = pidfd_open(parent, PidfdFlags::empty())
+        && getppid() == Some(parent)
+    {
+        serve(ids, &socket, &watch, &mut children);
+    }
+    end(children);
+    sys::terminate(0)
+}
+
+/// Gives our user namespace its own, empty set of binary formats (Linux 6.7): what the machine has
+/// registered for emulators must not run in a step. It lasts as long as the namespace.
+fn own_binfmt_misc() {
+    if let Ok(Fork::Child) = sys::fork() {
+        if sys::namespaces(libc::CLONE_NEWNS).is_ok() {
+            let flags = rustix::mount::MountFlags::empty();
+            let _older_kernel =
+                rustix::mount::mount("binfmt_misc", "/proc", "binfmt_misc", flags, None);
+        }
+        sys::terminate(0)
+    }
+    // Reaped here: nobody else is our child yet.
+    let _reaped = wait(WaitOptions::empty());
+}
+
+fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>) {
+    loop {
+        let mut fds = vec![PollFd::new(parent, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+        fds.extend(children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
+        if rustix::io::retry_on_intr(|| poll(&mut fds, None)).is_err() {
+            return;
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        if ready[0] {
+            return;
+        }
+        let mut at = 2;
+        children.retain(|child| {
+            let ended = ready[at];
+            at += 1;
+            if ended {
+                let _reaped = waitpid(Some(child.pid), WaitOptions::empty());
+            }
+            !ended
+        });
+        if ready[1] {
+            match wire::receive(socket) {
+                Ok(Some((scratch, fds))) => {
+                    // A request that cannot be served is dropped: its caller sees the end of its socket.
+                    children.extend(begin(ids, scratch, fds));
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Forks a monitor. The message is the scratch directory, the command's memory file, the caller's
+/// socket, and the three standard streams.
+fn begin(ids: Ids, scratch: Vec<u8>, fds: Vec<OwnedFd>) -> Option<Child> {
+    match sys::fork().ok()? {
+        Fork::Child => monitor::run(ids, fds),
+        Fork::Parent(pid) => {
+            let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+            Some(Child { pid, pidfd, scratch: PathBuf::from(OsString::from_vec(scratch)) })
+        }
+    }
+}
+
+/// Ends every sandbox, waits until none of their processes is left, removes what they wrote.
+fn end(children: Vec<Child>) {
+    for child in &children {
+        let _ended = kill_process(child.pid, Signal::KILL);
+    }
+    while rustix::io::retry_on_intr(|| wait(WaitOptions::empty())).is_ok() {}
+    for child in children {
+        let _gone = crate::remove_tree(&child.scratch);
+    }
+}
+
+/// Whether `fd` is still connected to somebody.
+pub(crate) fn connected(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(poll(&mut fds, Some(&now)), Ok(0))
+}

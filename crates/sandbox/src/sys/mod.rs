@@ -1,0 +1,30 @@
+//! The system calls that no safe crate offers: processes, namespaces, seccomp, other processes' memory.
+//! The only `unsafe` of the workspace; everything exported here is safe to call.
+#![expect(
+    unsafe_code,
+    reason = "fork, execve, seccomp and process_vm have no safe wrapper in rustix"
+)]
+
+mod memory;
+mod process;
+mod seccomp;
+mod stat;
+
+pub(crate) use memory::{read_memory, write_memory};
+pub(crate) use process::{
+    Fork, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
+    ignore_terminal_signals, loopback_up, namespaces, set_soft_locks_limit, soft_locks_limit,
+    terminate,
+};
+pub(crate) use seccomp::{
+    Answer, Instruction, Notification, install_filter, notification_valid, receive, reply,
+    reply_with_fd, wake_synchronously,
+};
+pub(crate) use stat::{stat_at, statx_at};
+
+use std::io;
+
+/// Turns the `-1` of libc into the calling thread's last error.
+fn checked(result: i64) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

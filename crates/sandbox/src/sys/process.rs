@@ -1,0 +1,131 @@
+//! Processes and namespaces: fork, clone, execve, signal dispositions, the loopback device.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use rustix::process::Pid;
+
+use super::checked;
+
+/// Who we are after a fork.
+pub(crate) enum Fork {
+    /// The new process.
+    Child,
+    /// The old process, with the id of the new one.
+    Parent(Pid),
+}
+
+fn forked(pid: i64) -> Fork {
+    match i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        Some(child) => Fork::Parent(child),
+        None => Fork::Child,
+    }
+}
+
+/// Forks. Only for processes with a single thread: the child goes on allocating.
+pub(crate) fn fork() -> io::Result<Fork> {
+    // SAFETY: callers are single-threaded (`start`, the zygote, the monitor, init), so no lock is held
+    // by a thread that the child lacks.
+    checked(i64::from(unsafe { libc::fork() })).map(forked)
+}
+
+/// Forks into a new pid namespace, where the child is process 1.
+pub(crate) fn clone_into_pid_namespace() -> io::Result<Fork> {
+    let flags = i64::from(libc::CLONE_NEWPID | libc::SIGCHLD);
+    // SAFETY: a clone without CLONE_VM and with a null stack is a fork; single-threaded as in `fork`.
+    checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).map(forked)
+}
+
+/// Moves this process into new namespaces (`CLONE_NEW*` bits).
+pub(crate) fn namespaces(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: unshare takes no pointer; CLONE_FILES and CLONE_FS, which could surprise, are not used.
+    checked(i64::from(unsafe { libc::unshare(flags) })).map(drop)
+}
+
+/// Replaces this process's image; returns only an error.
+pub(crate) fn exec(program: &CStr, argv: &[CString], env: &[CString]) -> io::Result<Infallible> {
+    let pointers = |list: &[CString]| {
+        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: all pointers are to NUL-terminated strings that outlive the call; both lists end in null.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    Err(io::Error::last_os_error())
+}
+
+/// Ends this process at once, running no destructor and flushing nothing.
+pub(crate) fn terminate(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Marks every descriptor from `first` on as close-on-exec.
+pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
+    let cloexec = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: only sets a flag on descriptors.
+    checked(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, cloexec) }).map(drop)
+}
+
+/// Gives every signal its default action and blocks none.
+pub(crate) fn default_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL runs no code of ours; refused for SIGKILL and SIGSTOP, which is fine.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero sigset_t is valid storage, initialised by sigemptyset before its use.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Ignores what a terminal or a closed pipe sends: `reimage` alone decides about its sandboxes.
+pub(crate) fn ignore_terminal_signals() {
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE] {
+        // SAFETY: SIG_IGN runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Brings the loopback device of this network namespace up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: the descriptor is fresh and owned from here on; the request is fully initialised
+    // and lives until the ioctl returns.
+    unsafe {
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+        let fd = checked(i64::from(libc::socket(libc::AF_INET, kind, 0)))?;
+        let socket = OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+            *to = from.cast_signed();
+        }
+        request.ifr_ifru.ifru_flags =
+            i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
+        let result = libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request);
+        checked(i64::from(result)).map(drop)
+    }
+}
+
+fn locks_limit(tid: u32, new: Option<&libc::rlimit64>) -> io::Result<libc::rlimit64> {
+    let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `new` is null or valid; the old value is plain data that outlives the call.
+    unsafe {
+        let mut old: libc::rlimit64 = std::mem::zeroed();
+        let result = libc::prlimit64(tid.cast_signed(), libc::RLIMIT_LOCKS, new, &raw mut old);
+        checked(i64::from(result)).map(|_| old)
+    }
+}
+
+/// The soft limit of `RLIMIT_LOCKS`, which the kernel has not looked at since Linux 2.4.
+pub(crate) fn soft_locks_limit(tid: u32) -> io::Result<u64> {
+    locks_limit(tid, None).map(|limit| limit.rlim_cur)
+}
+
+/// Sets the soft limit of `RLIMIT_LOCKS` of a process, by one of its threads.
+pub(crate) fn set_soft_locks_limit(tid: u32, soft: u64) -> io::Result<()> {
+    let old = locks_limit(tid, None)?;
+    locks_limit(tid, Some(&libc::rlimit64 { rlim_cur: soft, ..old })).map(drop)
+}

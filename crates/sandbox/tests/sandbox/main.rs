@@ -1,0 +1,86 @@
+//! Tests of the sandbox on the real kernel. `start` must run before any thread, so this binary has its own
+//! harness: it runs every test under the backend of whoever starts it and, if that is real root, once more in
+//! children: as root with one id, and as a plain user.
+//!
+//! `cargo test -p reimage-sandbox --test sandbox -- [FILTER]`
+
+mod basics;
+mod capture;
+mod escape;
+mod limits;
+mod ownership;
+mod tools;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command as Program;
+use std::time::Instant;
+
+use reimage_sandbox::{Ids, IdsSetting};
+use tools::Lab;
+
+type Test = (&'static str, fn(&Lab));
+
+/// A plain user without a name, whom no machine knows.
+const PLAIN: &str = "31337";
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let option =
+        |name: &str| words.iter().find_map(|word| word.strip_prefix(name).map(str::to_owned));
+    if words.iter().any(|word| word == "--list") {
+        return;
+    }
+    if let Some(dir) = option("--hold=") {
+        return limits::hold(&dir);
+    }
+    let filter = words.iter().find(|word| !word.starts_with("--")).cloned().unwrap_or_default();
+    let part = option("--part=");
+    let setting =
+        if part.as_deref() == Some("notify") { IdsSetting::Notify } else { IdsSetting::Auto };
+    let zygote = reimage_sandbox::start(setting);
+    if let Some(why) = zygote.unavailable() {
+        println!("no sandbox on this machine: {}; {}", why.reason, why.advice);
+        assert!(
+            std::env::var_os("REIMAGE_TESTS_WITHOUT_SANDBOX").is_some(),
+            "so nothing can be tested"
+        );
+        return;
+    }
+    let lab = Lab::new(zygote);
+    let mut failed = run(&lab, &filter);
+    if lab.zygote.ids() == Ids::Full && part.is_none() {
+        let (own, copy) = (std::env::current_exe().unwrap(), lab.shared("tests"));
+        std::fs::copy(own, &copy).unwrap();
+        for (part, user) in [("notify", "0"), ("plain", PLAIN)] {
+            let ids =
+                [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()];
+            let status = Program::new("setpriv")
+                .args(ids)
+                .arg(&copy)
+                .args([format!("--part={part}"), filter.clone()])
+                .env("TMPDIR", lab.shared("tmp"))
+                .status()
+                .unwrap();
+            failed += usize::from(!status.success());
+        }
+        failed += ownership::compare_with_root(lab, &filter);
+    }
+    if failed > 0 {
+        println!("{failed} failed");
+        std::process::exit(1);
+    }
+}
+
+fn run(lab: &Lab, filter: &str) -> usize {
+    let tests: Vec<Test> =
+        [basics::TESTS, limits::TESTS, capture::TESTS, escape::TESTS, ownership::TESTS].concat();
+    let mut failed = 0;
+    for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(filter)) {
+        let begun = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| test(lab)));
+        let word = if result.is_ok() { "ok" } else { "FAILED" };
+        println!("{:?} {name} ... {word} ({} ms)", lab.zygote.ids(), begun.elapsed().as_millis());
+        failed += usize::from(result.is_err());
+    }
+    failed
+}

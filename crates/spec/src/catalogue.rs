@@ -1,0 +1,130 @@
+//! What the library says of itself: its constructors, their fields and the `doc` of each, read off its text.
+
+use std::sync::OnceLock;
+
+use nickel_lang_core::{
+    ast::{Ast, InputFormat, Node, record::FieldDef},
+    cache::{CacheHub, SourcePath},
+    traverse::{TraverseAlloc, TraverseControl},
+};
+
+use crate::library::{LIBRARY, LIBRARY_FILE};
+
+/// A record contract of the library.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// How a user gets to it: `re.Debian`, `re.Run.limits`.
+    pub(crate) path: String,
+    /// Its fields in order.
+    pub(crate) fields: Vec<Described>,
+}
+
+/// One field of a [`Shape`].
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub(crate) name: String,
+    pub(crate) doc: Option<String>,
+    /// Whether a user may leave it out.
+    pub(crate) optional: bool,
+    /// Whether a user may write it at all.
+    pub(crate) hidden: bool,
+}
+
+/// All record contracts of the library; the first, with the path `re`, is the library itself.
+pub(crate) fn shapes() -> &'static [Shape] {
+    static SHAPES: OnceLock<Vec<Shape>> = OnceLock::new();
+    SHAPES.get_or_init(read)
+}
+
+/// The contract of this path.
+pub(crate) fn shape(path: &str) -> Option<&'static Shape> {
+    shapes().iter().find(|shape| shape.path == path)
+}
+
+/// The `doc` of a field of a contract.
+pub(crate) fn doc(path: &str, field: &str) -> Option<&'static str> {
+    let fields = &shape(path)?.fields;
+    fields.iter().find(|described| described.name == field)?.doc.as_deref()
+}
+
+impl Shape {
+    /// The fields that a user may write.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(|field| !field.hidden).map(|field| &*field.name)
+    }
+}
+
+fn read() -> Vec<Shape> {
+    let mut hub = CacheHub::new();
+    let name = SourcePath::Path(LIBRARY_FILE.into(), InputFormat::Nickel);
+    let id = hub.sources.add_string(name, LIBRARY.to_owned());
+    let mut shapes = Vec::new();
+    if hub.parse_to_ast(id).is_ok()
+        && let Some(ast) = hub.asts.get(id)
+    {
+        lets(ast, &mut shapes);
+        shapes.rotate_right(1);
+        let library = shapes.iter().position(|shape| shape.path == "re").unwrap_or_default();
+        shapes.swap(0, library);
+    }
+    shapes
+}
+
+/// The library's record below its `let`s; what an entry of `re.Files` takes is in one of them.
+fn lets<'ast>(ast: &'ast Ast<'ast>, shapes: &mut Vec<Shape>) {
+    match &ast.node {
+        Node::Let { bindings, body, .. } => {
+            for binding in *bindings {
+                if let Some(record) = named(&binding.value, "Fields") {
+                    shape_of("re.Files.files", record, shapes);
+                }
+            }
+            lets(body, shapes);
+        }
+        Node::Record(record) => shape_of("re", record.field_defs, shapes),
+        _ => {}
+    }
+}
+
+/// The record that a `let` of this name binds, at once or below.
+fn named<'ast>(ast: &'ast Ast<'ast>, name: &str) -> Option<&'ast [FieldDef<'ast>]> {
+    let Node::Let { bindings, .. } = &ast.node else { return None };
+    bindings.iter().find_map(|binding| match (&binding.pattern.data, &binding.value.node) {
+        (nickel_lang_core::ast::pattern::PatternData::Any(id), Node::Record(record))
+            if id.label() == name =>
+        {
+            Some(record.field_defs)
+        }
+        _ => None,
+    })
+}
+
+fn shape_of<'ast>(path: &str, defs: &'ast [FieldDef<'ast>], shapes: &mut Vec<Shape>) {
+    let mut fields = Vec::new();
+    for def in defs {
+        let Some(name) = def.name_as_ident() else { continue };
+        let below = format!("{path}.{}", name.label());
+        if let Some(Node::Record(record)) = def.value.as_ref().map(|value| &value.node)
+            && path == "re"
+        {
+            shape_of(&below, record.field_defs, shapes);
+        }
+        let inner = def.metadata.annotation.traverse_ref::<(), &'ast [FieldDef<'ast>]>(
+            &mut |ast: &'ast Ast<'ast>, ()| match &ast.node {
+                Node::Record(record) => TraverseControl::Return(record.field_defs),
+                _ => TraverseControl::Continue,
+            },
+            &(),
+        );
+        if let Some(inner) = inner {
+            shape_of(&below, inner, shapes);
+        }
+        fields.push(Described {
+            name: name.label().to_owned(),
+            doc: def.metadata.doc.map(str::to_owned),
+            optional: def.metadata.opt,
+            hidden: def.metadata.not_exported,
+        });
+    }
+    shapes.push(Shape { path: path.to_owned(), fields });
+}

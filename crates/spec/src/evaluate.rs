@@ -1,0 +1,317 @@
+//! From the file of a spec to a [`Spec`]: load, merge what the command line says, walk the targets.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    panic::{self, AssertUnwindSafe},
+    path::PathBuf,
+    thread,
+};
+
+use nickel_lang_core::{
+    ast::InputFormat,
+    cache::{CacheHub, SourcePath},
+    error::NullReporter,
+    eval::{VmContext, value::NickelValue},
+    files::FileId,
+};
+use reimage_castore::Digest;
+use reimage_plan::{Platform, Section, Spec};
+
+use crate::{
+    assemble::assemble,
+    budget::{EvalLimits, Exceeded},
+    diagnostic::{Diagnostic, Diagnostics, SpecError},
+    explain::explain,
+    library::ROOT,
+    loader::{Closure, Loader, add_library},
+    machine::{Context, Fault, Machine},
+    name::FieldPath,
+    overrides::{self, Override, quoted},
+    project::Project,
+    sources::Sources,
+    stacks, targets,
+    walk::Walker,
+};
+
+/// What is to be evaluated.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The spec and its project, from [`crate::find_project`].
+    pub project: &'a Project,
+    /// Fields and patterns; none: everything in `sections`.
+    pub names: &'a [FieldPath],
+    /// What no name stands for.
+    pub sections: &'a [Section],
+    /// Evaluate every step of the spec too, as `check` does.
+    pub every_step: bool,
+    /// `--arg`: names and values.
+    pub args: &'a [(String, String)],
+    /// `--set`: `PATH=NICKEL`.
+    pub sets: &'a [String],
+    /// `--platform`; none: linux/amd64.
+    pub platform: Option<Platform>,
+    /// What the evaluation may use.
+    pub limits: EvalLimits,
+}
+
+impl<'a> Request<'a> {
+    /// All images, exports and checks of a spec.
+    pub fn new(project: &'a Project) -> Self {
+        Self {
+            project,
+            names: &[],
+            sections: &[Section::Images, Section::Exports, Section::Checks],
+            every_step: false,
+            args: &[],
+            sets: &[],
+            platform: None,
+            limits: EvalLimits::default(),
+        }
+    }
+}
+
+/// An evaluated spec, and what it was evaluated from.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    /// The spec.
+    pub spec: Spec,
+    /// Every file that was read, by its path from the project on, sorted, with the digest of its bytes.
+    pub closure: Vec<(PathBuf, Digest)>,
+    /// Files that would have been read, had they existed, sorted.
+    pub absent: Vec<PathBuf>,
+    /// What is odd but can be built.
+    pub warnings: Diagnostics,
+    /// How many references between steps were followed: linear in the spec's size, whatever its paths.
+    pub visits: usize,
+}
+
+/// Nickel recurses; what a spec can need is reserved, not used. Smaller where the machine grants no more.
+const STACKS: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
+
+/// Evaluates the targets of a spec.
+pub fn evaluate(request: &Request) -> Result<Evaluated, SpecError> {
+    on_large_stack(request.limits, |context, sources| run(request, context, sources))
+}
+
+/// Runs an evaluation on a thread of its own, within limits.
+pub(crate) fn on_large_stack<T: Send>(
+    limits: EvalLimits,
+    run: impl Fn(&mut Context, &mut Sources) -> Result<T, Fault> + Sync,
+) -> Result<T, SpecError> {
+    let evaluation = || {
+        let mut sources = Sources::default();
+        let hub = CacheHub::new();
+        let mut context: Context = VmContext::new(hub, io::sink(), NullReporter {});
+        context.cache.start(limits);
+        let result = panic::catch_unwind(AssertUnwindSafe(|| run(&mut context, &mut sources)));
+        match result {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(fault)) => Err(SpecError { diagnostics: sources.diagnostics(fault) }),
+            Err(payload) => {
+                // What a machine that was cut off left behind is not worth taking apart.
+                std::mem::forget(context);
+                match payload.downcast::<Exceeded>() {
+                    Ok(limit) => Err(exceeded(*limit, limits)),
+                    Err(payload) => panic::resume_unwind(payload),
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let spawn = |size| {
+            let builder = thread::Builder::new().name("evaluate".to_owned()).stack_size(size);
+            builder.spawn_scoped(scope, evaluation)
+        };
+        match STACKS.into_iter().map(spawn).find_map(Result::ok) {
+            Some(thread) => thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload)),
+            None => {
+                let fault = Diagnostic::error("cannot start a thread to evaluate the spec");
+                Err(SpecError { diagnostics: Sources::default().diagnostics(vec![fault]) })
+            }
+        }
+    })
+}
+
+fn exceeded(limit: Exceeded, limits: EvalLimits) -> SpecError {
+    let (what, much) = match limit {
+        Exceeded::Operations => ("takes too long", format!("{} operations", limits.operations)),
+        Exceeded::Time => ("takes too long", format!("{} s", limits.time.as_secs_f64())),
+        Exceeded::Memory => ("takes too much memory", format!("{} MiB", limits.memory >> 20)),
+    };
+    let fault = Diagnostic::error(format!(
+        "evaluating the spec {what}: it was stopped after {much}"
+    ))
+    .note(
+        "look for a function that calls itself without end, or for a list that grows without end",
+    );
+    SpecError { diagnostics: Sources::default().diagnostics(vec![fault]) }
+}
+
+/// A spec that is ready to be evaluated.
+pub(crate) struct Prepared {
+    pub(crate) closure: Closure,
+    overrides: Vec<Override>,
+    spec: NickelValue,
+    plain: NickelValue,
+    merged: NickelValue,
+}
+
+/// Loads a spec and everything it imports; evaluates nothing.
+pub(crate) fn prepare(
+    context: &mut Context,
+    sources: &mut Sources,
+    project: &Project,
+    args: &[(String, String)],
+    sets: &[String],
+    platform: &Platform,
+) -> Result<Prepared, Fault> {
+    add_library(&mut context.import_resolver);
+    let mut loader = Loader {
+        hub: &mut context.import_resolver,
+        sources,
+        project,
+        closure: Closure::default(),
+        faults: Vec::new(),
+    };
+    loader.spec();
+    let mut overrides = Vec::new();
+    for (number, (name, value)) in args.iter().enumerate() {
+        overrides.push(loader.arg(number, name, value));
+    }
+    for (number, set) in sets.iter().enumerate() {
+        overrides.extend(loader.set(number, set));
+    }
+    let Loader { closure, faults, .. } = loader;
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let overrides = overrides::last(overrides);
+    let Some(path) = project.file.to_str() else {
+        let path = project.file.display();
+        return Err(vec![Diagnostic::error(format!("the path of the spec is not UTF-8: {path}"))]);
+    };
+    let import = format!("(import {} as 'Nickel)", quoted(path));
+    let target = target(platform);
+    let text = |spec: &str| format!("({spec}{target}) | (import \"reimage.ncl\").Spec");
+    let plain = text(&import);
+    let merged = overrides::merged(&import, &overrides);
+    let merged = text(&merged.expect("flags lie beside the spec, whose path is UTF-8"));
+    let spec = expression(context, sources, "spec", import)?;
+    let plain = expression(context, sources, "plain", plain)?;
+    let merged = expression(context, sources, "merged", merged)?;
+    Ok(Prepared { closure, overrides, spec, plain, merged })
+}
+
+/// What is merged over a spec to say what is being built for.
+fn target(platform: &Platform) -> String {
+    let architecture = &*platform.architecture;
+    let variant = platform.variant.as_deref().unwrap_or_default();
+    let machine = match (architecture, variant) {
+        ("amd64", _) => "x86_64",
+        ("386", _) => "i686",
+        ("arm64", _) => "aarch64",
+        ("arm", "v6") => "armv6l",
+        ("arm", _) => "armv7l",
+        (other, _) => other,
+    };
+    format!(
+        " & {{ target | force = {{ os = \"linux\", arch = {}, variant = {}, machine = {} }} }}",
+        quoted(architecture),
+        quoted(variant),
+        quoted(machine)
+    )
+}
+
+/// Reads an expression of our own.
+fn expression(
+    context: &mut Context,
+    sources: &Sources,
+    name: &str,
+    text: String,
+) -> Result<NickelValue, Fault> {
+    let path = SourcePath::Path(PathBuf::from(ROOT).join(format!("@{name}")), InputFormat::Nickel);
+    let id: FileId = context.import_resolver.sources.add_string(path, text);
+    context
+        .prepare_eval(id)
+        .map_err(|error| explain(error, context.import_resolver.sources.files(), sources))
+}
+
+impl Prepared {
+    /// The spec as a record, with what the command line says merged over it.
+    pub(crate) fn root(&self, machine: &mut Machine) -> Result<NickelValue, Fault> {
+        let spec = machine.eval(self.spec.clone())?;
+        if spec.as_record().is_none() {
+            let shown = crate::machine::shown(&spec);
+            let label = machine.at(machine.span(&[&spec]), "");
+            return Err(vec![
+                Diagnostic::error(format!("a spec is a record, got {shown}"))
+                    .label(label)
+                    .note("such as `{ images = { web | re.Image = { .. } } } | re.Spec`"),
+            ]);
+        }
+        if crate::machine::field(&spec, "step").is_some() {
+            let label = machine.at(machine.span(&[&spec]), "put it into a section");
+            return Err(vec![
+                Diagnostic::error("a spec is a record of sections, got a step")
+                    .label(label)
+                    .note("such as `{ images = { web | re.Image = { .. } } } | re.Spec`"),
+            ]);
+        }
+        if !self.overrides.is_empty() {
+            let plain = machine.eval(self.plain.clone())?;
+            let faults = overrides::check(machine, &plain, &self.overrides);
+            if !faults.is_empty() {
+                return Err(faults);
+            }
+        }
+        machine.eval(self.merged.clone())
+    }
+}
+
+fn run(
+    request: &Request,
+    context: &mut Context,
+    sources: &mut Sources,
+) -> Result<Evaluated, Fault> {
+    let platform = request.platform.clone().unwrap_or_default();
+    if platform != Platform::default() {
+        let message = format!("this version builds for `linux/amd64` only, not for `{platform}`");
+        return Err(vec![Diagnostic::error(message)]);
+    }
+    let project = request.project;
+    let prepared = prepare(context, sources, project, request.args, request.sets, &platform)?;
+    let machine = Machine::new(context, sources, project);
+    let mut walker = Walker::new(machine);
+    let root = prepared.root(&mut walker.machine)?;
+    let mut faults = Vec::new();
+    let baseline = targets::baseline(&mut walker.machine, &root, &mut faults);
+    let wanted = targets::select(&mut walker.machine, &root, request, &mut faults);
+    let roots = targets::walk(&mut walker, &root, wanted, &mut faults);
+    let names = walker.names(&root);
+    for node in 0..walker.nodes.len() {
+        for mut fault in std::mem::take(&mut walker.nodes[node].faults) {
+            if let Some(rest) = fault.message.strip_prefix("{step}") {
+                fault.message = format!("step `{}`{rest}", walker.short_name(node, &names));
+            }
+            faults.push(fault);
+        }
+    }
+    targets::later(&walker, &mut faults);
+    faults.extend(stacks::files(&walker, &names));
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let mut spec = assemble(&walker, &roots, &names)?;
+    spec.baseline = baseline;
+    let warnings = walker.machine.sources.diagnostics(stacks::two_roots(&walker, &names));
+    let closure = prepared.closure.files.into_iter().collect();
+    let absent: BTreeSet<PathBuf> = prepared
+        .closure
+        .absent
+        .into_iter()
+        .map(|path| path.strip_prefix(&project.root).map(PathBuf::from).unwrap_or(path))
+        .collect();
+    let absent = absent.into_iter().collect();
+    Ok(Evaluated { spec, closure, absent, warnings, visits: walker.visits })
+}

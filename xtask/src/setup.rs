@@ -1,0 +1,48 @@
+//! What the tests need besides Rust: independent readers of images, and programs for steps.
+
+use std::process::{Command, Stdio};
+
+use crate::command::run;
+
+/// Programs, each with the Debian package that has it.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("bwrap", "bubblewrap"),
+    ("busybox", "busybox-static"),
+    ("crun", "crun"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("newuidmap", "uidmap"),
+    ("skopeo", "skopeo"),
+    ("umoci", "umoci"),
+    ("xz", "xz-utils"),
+];
+
+/// Installs what is missing; without root it names the command instead.
+pub(crate) fn install() -> Result<(), String> {
+    let missing: Vec<_> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !there(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let command = format!("apt-get install -y {}", missing.join(" "));
+    if !is_root() {
+        return Err(format!("The tests need programs that are not here; run as root: {command}"));
+    }
+    run("apt-get", &["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(missing);
+    run("apt-get", &arguments)
+}
+
+fn there(program: &str) -> bool {
+    let script = format!("command -v {program}");
+    let status = Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
