@@ -57,8 +57,11 @@ impl ImageArgs {
         let record = session.during(|context| build(&plan, context))?;
         let [target] = &record.targets[..] else {
             let names: Vec<_> = record.targets.iter().map(|t| t.path.as_str()).collect();
-            let message = format!("`{}` names {} targets, and one image is needed", self.name, names.len());
-            return Err(CommandError::usage(message).hint(format!("name one of {}", names.join(", "))));
+            let message =
+                format!("`{}` names {} targets, and one image is needed", self.name, names.len());
+            return Err(
+                CommandError::usage(message).hint(format!("name one of {}", names.join(", ")))
+            );
         };
         let TargetOutput::Image(made) = &target.output else {
             return Err(CommandError::usage(format!("`{}` is no image", target.path)));
