@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod error;
 mod image_name;
+mod interact;
 mod machine;
 mod panics;
 mod session;

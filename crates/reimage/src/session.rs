@@ -7,10 +7,14 @@ use reimage_oci::Layout;
 
 use reimage_fetch::{HttpConfig, Proxies, Sources, SourcesConfig, debian::DebianConfig};
 
+use reimage_plan::{Plan, Target};
+
 use crate::{
     app::App,
+    commands::lock_of,
     config::{Config, SourceFlags},
     error::CommandError,
+    spec_args::{ALL, SpecArgs},
     ui::Progress,
 };
 
@@ -53,6 +57,20 @@ impl<'a> Session<'a> {
         let sources = sources(app, &config, &store, flags.offline)?;
         let (jobs, keep_going) = (config.jobs.value, flags.keep_going);
         Ok(Self { app, jobs, keep_going, store, layout, sources })
+    }
+
+    /// The plan of a single target; its lock is made if there is none.
+    pub(crate) fn plan_of_one(&self, spec: &SpecArgs) -> Result<Plan, CommandError> {
+        let loaded = spec.load(self.app, ALL, false)?;
+        let loaded = loaded.into_iter().next().expect("one name is of one spec");
+        let lock = lock_of(self.app, self, &loaded, false)?;
+        let plan = Plan::new(loaded.evaluated.spec, &lock)?;
+        let targets: Vec<_> = plan.spec().targets.iter().map(Target::path).collect();
+        if targets.len() == 1 {
+            return Ok(plan);
+        }
+        let message = format!("{} targets are named, and one is needed", targets.len());
+        Err(CommandError::usage(message).hint(format!("name one of {}", targets.join(", "))))
     }
 
     /// Does `work` with all of it, showing what happens.
