@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in fs::read_to_string(requests)?.lines().filter(|line| !line.trim().is_empty()) {
         let packages: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let theirs = apt(state, &packages, recommends, essential)?;
-        let ours = resolve(&universe, &Request { packages, recommends, essential, ..Request::default() });
+        let ours =
+            resolve(&universe, &Request { packages, recommends, essential, ..Request::default() });
         let reason = ours.as_ref().err().map(ToString::to_string);
         let ours: Option<BTreeSet<String>> = ours.ok().map(|chosen| {
             chosen.iter().map(|one| format!("{}={}", one.name, one.version)).collect()
@@ -67,8 +68,7 @@ fn universe(state: &Path) -> Result<Universe, Box<dyn Error>> {
     });
     let mut universe = Universe::new("amd64");
     for path in lists {
-        let origin =
-            IndexOrigin { suite: path.display().to_string(), priority: 500 };
+        let origin = IndexOrigin { suite: path.display().to_string(), priority: 500 };
         universe.add_index(&path.display().to_string(), origin, &fs::read_to_string(&path)?)?;
     }
     universe.add_status("status", &fs::read_to_string(state.join("status")).unwrap_or_default())?;

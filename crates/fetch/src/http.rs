@@ -72,13 +72,19 @@ impl Downloader {
     /// What `file` holds already is taken for the beginning of it if the digest is known; a file that turns out
     /// wrong is emptied. URLs are tried in order, each several times if the failure may pass.
     pub fn fetch(
-        &self, urls: &[String], expected: Expected, file: &mut File, progress: Progress<'_>,
+        &self,
+        urls: &[String],
+        expected: Expected,
+        file: &mut File,
+        progress: Progress<'_>,
     ) -> Result<Fetched, HttpError> {
         let mut failures = Vec::new();
         for url in urls {
             match self.fetch_one(url, expected, file, progress) {
                 Ok(fetched) => return Ok(fetched),
-                Err(error @ (HttpError::File { .. } | HttpError::Offline { .. })) => return Err(error),
+                Err(error @ (HttpError::File { .. } | HttpError::Offline { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => failures.push(error),
             }
         }
@@ -92,7 +98,9 @@ impl Downloader {
     /// Runs `each` over `items` in as many threads as the configuration allows; stops at the first failure and
     /// returns it, or the results in the order of the items.
     pub fn parallel<T: Sync, R: Send, E: Send>(
-        &self, items: &[T], each: impl Fn(&T) -> Result<R, E> + Sync,
+        &self,
+        items: &[T],
+        each: impl Fn(&T) -> Result<R, E> + Sync,
     ) -> Result<Vec<R>, E> {
         let next = AtomicUsize::new(0);
         let worker = || {
@@ -136,7 +144,11 @@ impl Downloader {
 
     /// Downloads from one URL, going on after failures that may pass.
     fn fetch_one(
-        &self, url: &str, expected: Expected, file: &mut File, progress: Progress<'_>,
+        &self,
+        url: &str,
+        expected: Expected,
+        file: &mut File,
+        progress: Progress<'_>,
     ) -> Result<Fetched, HttpError> {
         let mut partial = Partial::open(url, expected, file)?;
         let mut attempt = 0;
@@ -146,7 +158,9 @@ impl Downloader {
                 Ok(()) => {
                     let (sha256, size) = (partial.hasher.clone().finish(), partial.size);
                     let wrong = match expected {
-                        Expected::Exact { sha256: wanted, size: all } => (sha256 != wanted).then_some((wanted, all)),
+                        Expected::Exact { sha256: wanted, size: all } => {
+                            (sha256 != wanted).then_some((wanted, all))
+                        }
                         Expected::AtMost(_) => None,
                     };
                     let Some((wanted, _)) = wrong else {
@@ -176,7 +190,11 @@ impl Downloader {
 
     /// Makes one request and appends what it gives.
     fn attempt(
-        &self, url: &str, expected: Expected, partial: &mut Partial<'_>, progress: Progress<'_>,
+        &self,
+        url: &str,
+        expected: Expected,
+        partial: &mut Partial<'_>,
+        progress: Progress<'_>,
     ) -> Result<(), Failure> {
         if let Expected::Exact { size, .. } = expected
             && partial.size == size
@@ -209,7 +227,10 @@ impl Downloader {
                 return Err(Failure::Final(HttpError::TooLarge { url: url.to_owned(), limit }));
             }
             partial.append(url, &buffer[..read]).map_err(Failure::Final)?;
-            progress(partial.size, total.or(Some(limit).filter(|_| matches!(expected, Expected::Exact { .. }))));
+            progress(
+                partial.size,
+                total.or(Some(limit).filter(|_| matches!(expected, Expected::Exact { .. }))),
+            );
         }
         let wanted = match expected {
             Expected::Exact { size, .. } => Some(size),
@@ -238,12 +259,15 @@ struct Partial<'f> {
 
 impl<'f> Partial<'f> {
     fn open(url: &str, expected: Expected, file: &'f mut File) -> Result<Self, HttpError> {
-        let mut partial = Self { file, hasher: Sha256Hasher::new(), size: 0, resumed: false, tag: None };
+        let mut partial =
+            Self { file, hasher: Sha256Hasher::new(), size: 0, resumed: false, tag: None };
         let Expected::Exact { size, .. } = expected else {
             partial.restart(url)?;
             return Ok(partial);
         };
-        partial.hash_existing().map_err(|source| HttpError::File { url: url.to_owned(), source })?;
+        partial
+            .hash_existing()
+            .map_err(|source| HttpError::File { url: url.to_owned(), source })?;
         if partial.size > size {
             partial.restart(url)?;
         }
@@ -265,7 +289,9 @@ impl<'f> Partial<'f> {
     }
 
     fn append(&mut self, url: &str, bytes: &[u8]) -> Result<(), HttpError> {
-        self.file.write_all(bytes).map_err(|source| HttpError::File { url: url.to_owned(), source })?;
+        self.file
+            .write_all(bytes)
+            .map_err(|source| HttpError::File { url: url.to_owned(), source })?;
         self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         Ok(())

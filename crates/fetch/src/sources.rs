@@ -48,7 +48,11 @@ impl Sources {
 
     /// Downloads a URL into `file`: what is pinned, or whatever it gives, and returns its pin.
     pub fn fetch_http(
-        &self, url: &str, pin: Option<&HttpPin>, file: &mut File, progress: Progress<'_>,
+        &self,
+        url: &str,
+        pin: Option<&HttpPin>,
+        file: &mut File,
+        progress: Progress<'_>,
     ) -> Result<HttpPin, HttpError> {
         let expected = match pin {
             Some(pin) => Expected::Exact { sha256: pin.sha256, size: pin.size },
@@ -60,6 +64,11 @@ impl Sources {
 
     /// Returns the Debian archives; reads apt's configuration.
     pub fn archives(&self) -> Result<Archives<'_>, SourcesError> {
-        Archives::new(&self.downloader, &self.config.debian, &self.config.root, self.config.cache.clone())
+        Archives::new(
+            &self.downloader,
+            &self.config.debian,
+            &self.config.root,
+            self.config.cache.clone(),
+        )
     }
 }

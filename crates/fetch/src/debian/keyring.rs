@@ -21,7 +21,9 @@ pub enum KeyringError {
         name: String,
     },
     /// It is not a cleartext-signed message.
-    #[error("{name} is not signed text: a repository's InRelease begins with `-----BEGIN PGP SIGNED MESSAGE-----`")]
+    #[error(
+        "{name} is not signed text: a repository's InRelease begins with `-----BEGIN PGP SIGNED MESSAGE-----`"
+    )]
     NotSigned {
         /// What the caller calls the file.
         name: String,
@@ -39,7 +41,9 @@ pub enum KeyringError {
         keyrings: String,
     },
     /// A signature does not fit the text.
-    #[error("{name} has a bad signature of key {signer}: it was changed on its way or where it lies")]
+    #[error(
+        "{name} has a bad signature of key {signer}: it was changed on its way or where it lies"
+    )]
     BadSignature {
         /// What the caller calls the file.
         name: String,
@@ -118,15 +122,21 @@ impl Keyring {
     /// Verifies a cleartext-signed file (`InRelease`) at the time `now`.
     ///
     /// One good signature is enough, as keys are rolled over with two; a bad one by a key that is known is an error.
-    pub fn verify(&self, name: &str, message: &[u8], now: SystemTime) -> Result<Verified, KeyringError> {
-        let (message, _) = CleartextSignedMessage::from_armor(message).map_err(|source| KeyringError::NotSigned {
-            name: name.to_owned(),
-            source: Box::new(source),
+    pub fn verify(
+        &self,
+        name: &str,
+        message: &[u8],
+        now: SystemTime,
+    ) -> Result<Verified, KeyringError> {
+        let (message, _) = CleartextSignedMessage::from_armor(message).map_err(|source| {
+            KeyringError::NotSigned { name: name.to_owned(), source: Box::new(source) }
         })?;
         let text = message.signed_text();
         let (mut good, mut unusable, mut signers) = (None, None, Vec::new());
         for signature in message.signatures() {
-            let Some((key, result)) = self.keys.iter().find_map(|key| check(key, signature, &text, now)) else {
+            let Some((key, result)) =
+                self.keys.iter().find_map(|key| check(key, signature, &text, now))
+            else {
                 signers.push(issuer(signature));
                 continue;
             };
@@ -135,7 +145,11 @@ impl Keyring {
                 Ok(()) => good = Some(signer),
                 Err(Refusal::Key(reason)) => unusable = Some((signer, reason)),
                 Err(Refusal::Signature(source)) => {
-                    return Err(KeyringError::BadSignature { name: name.to_owned(), signer, source });
+                    return Err(KeyringError::BadSignature {
+                        name: name.to_owned(),
+                        signer,
+                        source,
+                    });
                 }
             }
         }
@@ -148,7 +162,11 @@ impl Keyring {
                 let signers: BTreeSet<String> = signers.into_iter().collect();
                 Err(KeyringError::UnknownSigner {
                     name: name.to_owned(),
-                    signers: if signers.is_empty() { vec!["nobody".into()] } else { signers.into_iter().collect() },
+                    signers: if signers.is_empty() {
+                        vec!["nobody".into()]
+                    } else {
+                        signers.into_iter().collect()
+                    },
                     keyrings: self.names(),
                 })
             }
@@ -163,12 +181,16 @@ enum Refusal {
 
 /// Checks a signature by this key or one of its signing subkeys; nothing if another key made it.
 fn check<'k>(
-    key: &'k SignedPublicKey, signature: &Signature, text: &str, now: SystemTime,
+    key: &'k SignedPublicKey,
+    signature: &Signature,
+    text: &str,
+    now: SystemTime,
 ) -> Option<(&'k SignedPublicKey, Result<(), Refusal>)> {
     let ids = signature.issuer_key_id();
     let fingerprints = signature.issuer_fingerprint();
     let made = |by: &dyn KeyDetails| {
-        fingerprints.contains(&&by.fingerprint()) || (fingerprints.is_empty() && ids.contains(&&by.legacy_key_id()))
+        fingerprints.contains(&&by.fingerprint())
+            || (fingerprints.is_empty() && ids.contains(&&by.legacy_key_id()))
     };
     let bad = |source| Refusal::Signature(Box::new(source));
     let result = if made(&key.primary_key) {
@@ -176,10 +198,19 @@ fn check<'k>(
     } else {
         let subkey = key.public_subkeys.iter().find(|subkey| made(&subkey.key))?;
         let bound = subkey.signatures.iter().any(|binding| {
-            binding.verify_subkey_binding(&key.primary_key, &subkey.key).is_ok() && binding.key_flags().sign()
+            binding.verify_subkey_binding(&key.primary_key, &subkey.key).is_ok()
+                && binding.key_flags().sign()
         });
-        let revoked = subkey.signatures.iter().any(|one| one.typ() == Some(pgp::packet::SignatureType::SubkeyRevocation));
-        let expired = subkey.signatures.iter().filter_map(|one| expiry(&subkey.key, one)).max().is_some_and(|end| end < now);
+        let revoked = subkey
+            .signatures
+            .iter()
+            .any(|one| one.typ() == Some(pgp::packet::SignatureType::SubkeyRevocation));
+        let expired = subkey
+            .signatures
+            .iter()
+            .filter_map(|one| expiry(&subkey.key, one))
+            .max()
+            .is_some_and(|end| end < now);
         match (bound, revoked || expired) {
             (false, _) => Err(Refusal::Key("is not bound to its primary key for signing")),
             (_, true) => Err(Refusal::Key("is revoked or expired")),
@@ -190,15 +221,26 @@ fn check<'k>(
 }
 
 /// Checks what gpg checks besides the mathematics: strength, revocation, expiry.
-fn usable(key: &SignedPublicKey, signature: &Signature, now: SystemTime) -> Result<(), &'static str> {
+fn usable(
+    key: &SignedPublicKey,
+    signature: &Signature,
+    now: SystemTime,
+) -> Result<(), &'static str> {
     let strong = matches!(
         signature.hash_alg(),
-        Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512 | HashAlgorithm::Sha3_256 | HashAlgorithm::Sha3_512)
+        Some(
+            HashAlgorithm::Sha256
+                | HashAlgorithm::Sha384
+                | HashAlgorithm::Sha512
+                | HashAlgorithm::Sha3_256
+                | HashAlgorithm::Sha3_512
+        )
     );
     if !strong {
         return Err("signed it by a digest that is no longer safe");
     }
-    if key.details.revocation_signatures.iter().any(|one| one.verify_key(&key.primary_key).is_ok()) {
+    if key.details.revocation_signatures.iter().any(|one| one.verify_key(&key.primary_key).is_ok())
+    {
         return Err("is revoked");
     }
     let created = signature.created().map(SystemTime::from);
@@ -214,13 +256,13 @@ fn usable(key: &SignedPublicKey, signature: &Signature, now: SystemTime) -> Resu
     Ok(())
 }
 
-
 /// Returns when the primary key ends, as its newest valid self-signature says.
 fn primary_expiry(key: &SignedPublicKey) -> Option<SystemTime> {
     use pgp::types::Tag;
     let primary = &key.primary_key;
     let users = key.details.users.iter().flat_map(|user| {
-        let valid = |one: &&Signature| one.verify_certification(primary, Tag::UserId, &user.id).is_ok();
+        let valid =
+            |one: &&Signature| one.verify_certification(primary, Tag::UserId, &user.id).is_ok();
         user.signatures.iter().filter(valid)
     });
     let direct = key.details.direct_signatures.iter().filter(|one| one.verify_key(primary).is_ok());

@@ -122,7 +122,10 @@ struct Wanted {
 impl<'a> Archives<'a> {
     /// Reads apt's configuration below `root`; indexes are kept in the directory `cache`.
     pub fn new(
-        downloader: &'a Downloader, config: &'a DebianConfig, root: &'a Path, cache: PathBuf,
+        downloader: &'a Downloader,
+        config: &'a DebianConfig,
+        root: &'a Path,
+        cache: PathBuf,
     ) -> Result<Self, SourcesError> {
         Ok(Self { downloader, config, root, cache, apt: AptConfig::read(root)? })
     }
@@ -153,18 +156,27 @@ impl<'a> Archives<'a> {
         let request = Request { keep, ..query.request.clone() };
         let packages = resolve(&universe, &request).or_else(|error| match &error {
             // What was pinned before may not fit what is asked for now.
-            ResolveError::Unsatisfiable { .. } | ResolveError::Removal { .. } if !request.keep.is_empty() => {
+            ResolveError::Unsatisfiable { .. } | ResolveError::Removal { .. }
+                if !request.keep.is_empty() =>
+            {
                 resolve(&universe, &query.request)
             }
             _ => Err(error),
         })?;
-        let dates = suites.iter().map(|(suite, _)| (suite.release.suite.clone(), suite.release.date)).collect();
+        let dates = suites
+            .iter()
+            .map(|(suite, _)| (suite.release.suite.clone(), suite.release.date))
+            .collect();
         Ok(DebianLocked { pin: DebianPin { packages }, dates, warnings })
     }
 
     /// Downloads a pinned package into `file`, going on with what the file has already.
     pub fn fetch_package(
-        &self, pin: &PackagePin, repositories: &[Repository], file: &mut File, progress: Progress<'_>,
+        &self,
+        pin: &PackagePin,
+        repositories: &[Repository],
+        file: &mut File,
+        progress: Progress<'_>,
     ) -> Result<(), DebianError> {
         let named = repositories.iter().filter(|repository| repository.suite == pin.suite);
         let mut urls: Vec<String> = named.map(|repository| trimmed(&repository.url)).collect();
@@ -173,12 +185,18 @@ impl<'a> Archives<'a> {
             Err(error) if urls.is_empty() => return Err(error.into()),
             Err(_) => {}
         }
-        let urls: Vec<String> = urls.iter().map(|url| format!("{url}/{}", encoded(&pin.path))).collect();
+        let urls: Vec<String> =
+            urls.iter().map(|url| format!("{url}/{}", encoded(&pin.path))).collect();
         let expected = Expected::Exact { sha256: pin.sha256, size: pin.size };
         let failed = |source: HttpError| {
             let (name, version) = (pin.name.clone(), pin.version.clone());
             if source.is_missing() {
-                DebianError::Gone { name, version, suite: pin.suite.clone(), source: Box::new(source) }
+                DebianError::Gone {
+                    name,
+                    version,
+                    suite: pin.suite.clone(),
+                    source: Box::new(source),
+                }
             } else {
                 DebianError::Package { name, version, source: Box::new(source) }
             }
@@ -188,7 +206,9 @@ impl<'a> Archives<'a> {
 
     /// Opens the suite, its updates and security updates, and the other repositories, in apt's order.
     fn suites(
-        &self, query: &DebianQuery<'_>, warnings: &mut Vec<String>,
+        &self,
+        query: &DebianQuery<'_>,
+        warnings: &mut Vec<String>,
     ) -> Result<Vec<(Suite, Vec<String>)>, DebianError> {
         let open = |name: &str, places: &[Place]| {
             let seen = query.newest_seen.get(name).copied();
@@ -203,16 +223,22 @@ impl<'a> Archives<'a> {
             match (open(&name, &places), kind) {
                 (Ok(suite), _) => suites.push((suite, query.components.to_vec())),
                 (Err(RepositoryError::NoSuite { .. }), Some(kind)) => {
-                    warnings.push(format!("No mirror has the suite `{name}`: there are no {kind} in the lock"));
+                    warnings.push(format!(
+                        "No mirror has the suite `{name}`: there are no {kind} in the lock"
+                    ));
                 }
                 (Err(error), _) => return Err(error.into()),
             }
         }
         for repository in query.repositories {
             let mut keyring = Keyring::default();
-            keyring.add(&format!("`signed_by` of {}", repository.url), repository.signed_by.as_bytes())?;
+            keyring.add(
+                &format!("`signed_by` of {}", repository.url),
+                repository.signed_by.as_bytes(),
+            )?;
             let places = [Place { url: trimmed(&repository.url), keyring, valid_until: true }];
-            let components = repository.components.clone().unwrap_or_else(|| vec!["main".to_owned()]);
+            let components =
+                repository.components.clone().unwrap_or_else(|| vec!["main".to_owned()]);
             suites.push((open(&repository.suite, &places)?, components));
         }
         Ok(suites)

@@ -68,7 +68,12 @@ const DEBIAN_KEYRING: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
 
 impl DebianConfig {
     /// Returns the places to try for a suite, best first.
-    pub fn places(&self, apt: &AptConfig, root: &Path, suite: &str) -> Result<Vec<Place>, MirrorError> {
+    pub fn places(
+        &self,
+        apt: &AptConfig,
+        root: &Path,
+        suite: &str,
+    ) -> Result<Vec<Place>, MirrorError> {
         let security = suite.ends_with("-security") || suite.ends_with("/updates");
         let configured = if security { &self.security_mirrors } else { &self.mirrors };
         let mut own = Keyring::default();
@@ -101,16 +106,30 @@ impl DebianConfig {
     /// Adds what apt's sources have: those that name the suite, then the other archives of its kind, which may have
     /// it, too.
     fn from_apt(
-        &self, apt: &AptConfig, root: &Path, suite: &str, security: bool, own: &Keyring, places: &mut Vec<Place>,
+        &self,
+        apt: &AptConfig,
+        root: &Path,
+        suite: &str,
+        security: bool,
+        own: &Keyring,
+        places: &mut Vec<Place>,
     ) -> Result<(), MirrorError> {
         let names = |source: &&AptSource| source.suites.iter().any(|name| name == suite);
         let alike = |source: &&AptSource| {
-            let of_security = source.suites.iter().any(|name| name.ends_with("-security") || name.ends_with("/updates"));
+            let of_security = source
+                .suites
+                .iter()
+                .any(|name| name.ends_with("-security") || name.ends_with("/updates"));
             of_security == security && !source.suites.iter().any(|name| name.ends_with('/'))
         };
         let exact = apt.sources.iter().filter(names);
-        let others = apt.sources.iter().filter(|source| !names(source) && alike(source) && !self.has_mirrors());
-        for (source, exact) in exact.map(|source| (source, true)).chain(others.map(|source| (source, false))) {
+        let others = apt
+            .sources
+            .iter()
+            .filter(|source| !names(source) && alike(source) && !self.has_mirrors());
+        for (source, exact) in
+            exact.map(|source| (source, true)).chain(others.map(|source| (source, false)))
+        {
             let mut keyring = if own.is_empty() { apt.keyring(source)? } else { own.clone() };
             let debian = root.join(DEBIAN_KEYRING);
             if own.is_empty() && (!exact || keyring.is_empty()) && debian.exists() {

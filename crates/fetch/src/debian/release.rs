@@ -46,7 +46,9 @@ pub enum ReleaseError {
         wanted: String,
     },
     /// Its time is over: the mirror stopped being updated, or somebody replays an old state.
-    #[error("{name} expired on {until}: the mirror is not updated, or the clock of this machine is wrong")]
+    #[error(
+        "{name} expired on {until}: the mirror is not updated, or the clock of this machine is wrong"
+    )]
     Expired {
         /// What the caller calls the file.
         name: String,
@@ -54,7 +56,9 @@ pub enum ReleaseError {
         until: String,
     },
     /// Something newer was seen before.
-    #[error("{name} is of {date}, older than what was seen before, of {seen}: the mirror went back in time")]
+    #[error(
+        "{name} is of {date}, older than what was seen before, of {seen}: the mirror went back in time"
+    )]
     RolledBack {
         /// What the caller calls the file.
         name: String,
@@ -99,7 +103,11 @@ pub struct Release {
 impl Release {
     /// Verifies and reads an `InRelease` of `suite`; `name` names it in errors.
     pub fn verify(
-        name: &str, message: &[u8], suite: &str, keyring: &Keyring, check: &ReleaseCheck,
+        name: &str,
+        message: &[u8],
+        suite: &str,
+        keyring: &Keyring,
+        check: &ReleaseCheck,
     ) -> Result<Self, ReleaseError> {
         let verified = keyring.verify(name, message, check.now)?;
         let release = Self::parse(name, &verified.text, suite, verified.signer)?;
@@ -130,7 +138,9 @@ impl Release {
             let mut words = line.split_whitespace();
             let Some(digest) = words.next() else { continue };
             let entry = words.next().and_then(|size| Some((sha256(digest)?, size.parse().ok()?)));
-            let (Some(entry), Some(path)) = (entry, words.next()) else { return Err(missing("SHA256")) };
+            let (Some(entry), Some(path)) = (entry, words.next()) else {
+                return Err(missing("SHA256"));
+            };
             files.insert(path.to_owned(), entry);
         }
         Ok(Self {
@@ -153,10 +163,15 @@ impl Release {
     fn check(&self, name: &str, text: &str, check: &ReleaseCheck) -> Result<(), ReleaseError> {
         let until = text.lines().find_map(|line| line.strip_prefix("Valid-Until:")).map(str::trim);
         if let Some(until) = until.filter(|_| check.valid_until) {
-            let end = date(until)
-                .ok_or_else(|| ReleaseError::Field { name: name.to_owned(), field: "Valid-Until" })?;
+            let end = date(until).ok_or_else(|| ReleaseError::Field {
+                name: name.to_owned(),
+                field: "Valid-Until",
+            })?;
             if end < check.now {
-                return Err(ReleaseError::Expired { name: name.to_owned(), until: until.to_owned() });
+                return Err(ReleaseError::Expired {
+                    name: name.to_owned(),
+                    until: until.to_owned(),
+                });
             }
         }
         match check.newest_seen {
@@ -201,7 +216,9 @@ impl Release {
     /// Returns where to fetch a file of this Release below the suite's directory.
     pub fn location(&self, path: &str, digest: &Sha256) -> String {
         match path.rsplit_once('/') {
-            Some((directory, _)) if self.by_hash => format!("{directory}/by-hash/SHA256/{}", digest.hex()),
+            Some((directory, _)) if self.by_hash => {
+                format!("{directory}/by-hash/SHA256/{}", digest.hex())
+            }
             None if self.by_hash => format!("by-hash/SHA256/{}", digest.hex()),
             _ => path.to_owned(),
         }
@@ -216,7 +233,8 @@ fn date(text: &str) -> Option<SystemTime> {
         "UTC" | "GMT" | "Z" => Some(time),
         offset => {
             let (sign, digits) = (offset.get(..1)?, offset.get(1..)?);
-            let (hours, minutes) = (digits.get(..2)?.parse::<u64>().ok()?, digits.get(2..4)?.parse::<u64>().ok()?);
+            let (hours, minutes) =
+                (digits.get(..2)?.parse::<u64>().ok()?, digits.get(2..4)?.parse::<u64>().ok()?);
             let shift = Duration::from_secs(hours * 3600 + minutes * 60);
             match sign {
                 "+" => time.checked_sub(shift),

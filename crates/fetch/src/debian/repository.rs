@@ -78,7 +78,11 @@ pub(super) struct Suite {
 impl Suite {
     /// Fetches the `InRelease` of the first place that has an acceptable one.
     pub(super) fn open(
-        downloader: &Downloader, name: &str, places: &[Place], now: SystemTime, newest_seen: Option<SystemTime>,
+        downloader: &Downloader,
+        name: &str,
+        places: &[Place],
+        now: SystemTime,
+        newest_seen: Option<SystemTime>,
     ) -> Result<Self, RepositoryError> {
         let mut first = None;
         for place in places {
@@ -93,7 +97,10 @@ impl Suite {
                 Ok(message) => message,
                 Err(source) => {
                     if !source.is_missing() {
-                        first.get_or_insert(RepositoryError::Http { suite: name.to_owned(), source: Box::new(source) });
+                        first.get_or_insert(RepositoryError::Http {
+                            suite: name.to_owned(),
+                            source: Box::new(source),
+                        });
                     }
                     continue;
                 }
@@ -103,7 +110,11 @@ impl Suite {
                 Ok(release) => return Ok(Self { release, base }),
                 Err(source) => {
                     let (suite, url) = (name.to_owned(), place.url.clone());
-                    first.get_or_insert(RepositoryError::Release { suite, url, source: Box::new(source) });
+                    first.get_or_insert(RepositoryError::Release {
+                        suite,
+                        url,
+                        source: Box::new(source),
+                    });
                 }
             }
         }
@@ -113,7 +124,9 @@ impl Suite {
 
     /// Returns the indexes to read: of each component, for the architecture and, where they are apart, for `all`.
     pub(super) fn indexes(
-        &self, components: &[String], architecture: &str,
+        &self,
+        components: &[String],
+        architecture: &str,
     ) -> Result<Vec<(String, Vec<(String, Expected)>)>, RepositoryError> {
         let flat = vec![String::new()];
         let components = if self.release.suite.ends_with('/') { &flat } else { components };
@@ -151,7 +164,10 @@ impl Suite {
 
     /// Fetches an index by the first of its forms that is there and returns its text; keeps it in `cache`.
     pub(super) fn fetch_index(
-        &self, downloader: &Downloader, offers: &[(String, Expected)], cache: &Path,
+        &self,
+        downloader: &Downloader,
+        offers: &[(String, Expected)],
+        cache: &Path,
     ) -> Result<String, RepositoryError> {
         let mut first = None;
         for (location, expected) in offers {
@@ -166,14 +182,22 @@ impl Suite {
                 }
             }
         }
-        Err(first.unwrap_or_else(|| RepositoryError::NoSuite { suite: self.release.suite.clone(), urls: vec![self.base.clone()] }))
+        Err(first.unwrap_or_else(|| RepositoryError::NoSuite {
+            suite: self.release.suite.clone(),
+            urls: vec![self.base.clone()],
+        }))
     }
 }
 
 fn fetch_small(downloader: &Downloader, url: &str) -> Result<Vec<u8>, HttpError> {
     let file = |source| HttpError::File { url: url.to_owned(), source };
     let mut temporary = tempfile::tempfile().map_err(file)?;
-    downloader.fetch(&[url.to_owned()], Expected::AtMost(MAX_RELEASE), &mut temporary, &|_, _| {})?;
+    downloader.fetch(
+        &[url.to_owned()],
+        Expected::AtMost(MAX_RELEASE),
+        &mut temporary,
+        &|_, _| {},
+    )?;
     let mut bytes = Vec::new();
     temporary.rewind().and_then(|()| temporary.read_to_end(&mut bytes)).map_err(file)?;
     Ok(bytes)
@@ -181,7 +205,10 @@ fn fetch_small(downloader: &Downloader, url: &str) -> Result<Vec<u8>, HttpError>
 
 /// Fetches a file of known digest by way of a directory in which files are named by theirs.
 fn fetch_cached(
-    downloader: &Downloader, url: &str, expected: Expected, cache: &Path,
+    downloader: &Downloader,
+    url: &str,
+    expected: Expected,
+    cache: &Path,
 ) -> Result<io::Result<File>, HttpError> {
     let Expected::Exact { sha256, .. } = expected else { return Err(HttpError::NoUrl) };
     let kept: PathBuf = cache.join(sha256.hex());
@@ -207,7 +234,9 @@ fn decompress(mut file: File) -> io::Result<String> {
     let file = io::BufReader::new(file);
     let reader: Box<dyn io::Read> = match &magic[..got] {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
+            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
+        }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file)?),
         _ => Box::new(file),
     };
@@ -217,5 +246,6 @@ fn decompress(mut file: File) -> io::Result<String> {
         return Err(io::Error::other(format!("it is larger than {MAX_INDEX} bytes")));
     }
     // Maintainers' names were not always UTF-8; nothing that is read here is touched by that.
-    Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }

@@ -119,7 +119,7 @@ fn resolve_here(universe: &Universe, request: &Request) -> Result<Vec<PackagePin
 
     marks.install_all(&wanted);
     if let Some((owner, dependency)) = marks.broken() {
-        let reason = explain::explain(universe, &marks, owner, dependency);
+        let reason = explain::explain(universe, &marks, &wanted, owner, dependency);
         return Err(ResolveError::Unsatisfiable { reason });
     }
     let removed = marks.deletes();
@@ -138,7 +138,8 @@ fn keep(universe: &Universe, marks: &mut Marks<'_>, name: &str, version: &str) {
     let Some(package) = universe.find(name) else { return };
     let entry = universe.package(package);
     let installed = entry.installed.map(|id| &universe.version_of(id).version);
-    let kept = entry.versions.iter().find(|id| universe.version_of(**id).version.as_str() == version);
+    let kept =
+        entry.versions.iter().find(|id| universe.version_of(**id).version.as_str() == version);
     if let Some(id) = kept
         && installed.is_none_or(|installed| universe.version_of(*id).version >= *installed)
     {

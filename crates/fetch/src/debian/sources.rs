@@ -96,7 +96,9 @@ impl AptConfig {
             }
         }
         let parts = files(&apt.join("apt.conf.d"))?;
-        let parts = parts.into_iter().filter(|path| path.extension().is_none_or(|extension| extension == "conf"));
+        let parts = parts
+            .into_iter()
+            .filter(|path| path.extension().is_none_or(|extension| extension == "conf"));
         for path in parts.chain([apt.join("apt.conf")]) {
             if let Some(text) = read(&path)? {
                 settings(&text, &mut config.settings);
@@ -120,7 +122,9 @@ impl AptConfig {
     pub fn keyring(&self, source: &AptSource) -> Result<Keyring, SourcesError> {
         let mut keyring = Keyring::default();
         match &source.signed_by {
-            Some(SignedBy::Key(key)) => keyring.add("the key of its `Signed-By`", key.as_bytes())?,
+            Some(SignedBy::Key(key)) => {
+                keyring.add("the key of its `Signed-By`", key.as_bytes())?
+            }
             Some(SignedBy::Files(paths)) => {
                 for path in paths {
                     add_keyring(&mut keyring, &self.beneath(path))?;
@@ -128,10 +132,15 @@ impl AptConfig {
             }
             None => {
                 let trusted = self.root.join("etc/apt/trusted.gpg");
-                let parts = files(&self.root.join("etc/apt/trusted.gpg.d"))?.into_iter().filter(|path| {
-                    path.extension().is_some_and(|extension| extension == "gpg" || extension == "asc")
-                });
-                for path in parts.chain([trusted]).filter(|path| path.metadata().is_ok_and(|data| data.len() > 0)) {
+                let parts =
+                    files(&self.root.join("etc/apt/trusted.gpg.d"))?.into_iter().filter(|path| {
+                        path.extension()
+                            .is_some_and(|extension| extension == "gpg" || extension == "asc")
+                    });
+                for path in parts
+                    .chain([trusted])
+                    .filter(|path| path.metadata().is_ok_and(|data| data.len() > 0))
+                {
                     add_keyring(&mut keyring, &path)?;
                 }
             }
@@ -146,7 +155,8 @@ impl AptConfig {
 
 /// Adds a keyring file to a keyring.
 pub(super) fn add_keyring(keyring: &mut Keyring, path: &Path) -> Result<(), SourcesError> {
-    let bytes = fs::read(path).map_err(|source| SourcesError::Read { path: path.to_owned(), source })?;
+    let bytes =
+        fs::read(path).map_err(|source| SourcesError::Read { path: path.to_owned(), source })?;
     Ok(keyring.add(&path.display().to_string(), &bytes)?)
 }
 
@@ -165,8 +175,15 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, SourcesError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(SourcesError::Read { path: directory.to_owned(), source }),
     };
-    let plain = |path: &PathBuf| path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'));
-    Ok(entries.into_iter().map(|entry| entry.path()).filter(plain).filter(|path| path.is_file()).collect())
+    let plain = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| !name.to_string_lossy().starts_with('.'))
+    };
+    Ok(entries
+        .into_iter()
+        .map(|entry| entry.path())
+        .filter(plain)
+        .filter(|path| path.is_file())
+        .collect())
 }
 
 /// Parses one-line sources: `deb [option=value …] URL SUITE COMPONENT…`.
@@ -174,7 +191,8 @@ fn parse_list(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError> {
     let mut sources = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let content = line.split('#').next().unwrap_or_default().trim();
-        let Some(rest) = content.strip_prefix("deb").filter(|rest| rest.starts_with([' ', '\t'])) else {
+        let Some(rest) = content.strip_prefix("deb").filter(|rest| rest.starts_with([' ', '\t']))
+        else {
             if content.is_empty() || content.starts_with("deb-src") {
                 continue;
             }
@@ -215,7 +233,8 @@ fn line_error(path: &Path, number: usize, line: &str) -> SourcesError {
 fn parse_sources(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError> {
     let mut sources = Vec::new();
     for paragraph in BorrowedParagraphIter::new(text) {
-        let paragraph = paragraph.map_err(|source| SourcesError::Format { path: path.to_owned(), source })?;
+        let paragraph =
+            paragraph.map_err(|source| SourcesError::Format { path: path.to_owned(), source })?;
         let enabled = words(&paragraph, "Enabled").first().is_none_or(|word| truth(word));
         if !enabled || !words(&paragraph, "Types").iter().any(|word| word == "deb") {
             continue;
@@ -223,17 +242,25 @@ fn parse_sources(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError
         let signed_by = match paragraph.get("Signed-By") {
             // An armored key is folded under the field; its empty lines are written as dots.
             Some(lines) if lines.iter().any(|line| line.contains("BEGIN PGP")) => {
-                let lines = lines.iter().map(|line| if line.trim() == "." { "" } else { line.trim() });
-                Some(SignedBy::Key(lines.collect::<Vec<_>>().join("\n").trim_start().to_owned() + "\n"))
+                let lines =
+                    lines.iter().map(|line| if line.trim() == "." { "" } else { line.trim() });
+                Some(SignedBy::Key(
+                    lines.collect::<Vec<_>>().join("\n").trim_start().to_owned() + "\n",
+                ))
             }
             _ => signed_by(words(&paragraph, "Signed-By").iter().map(String::as_str)),
         };
         sources.push(AptSource {
-            urls: words(&paragraph, "URIs").iter().map(|url| url.trim_end_matches('/').to_owned()).collect(),
+            urls: words(&paragraph, "URIs")
+                .iter()
+                .map(|url| url.trim_end_matches('/').to_owned())
+                .collect(),
             suites: words(&paragraph, "Suites"),
             components: words(&paragraph, "Components"),
             signed_by,
-            check_valid_until: words(&paragraph, "Check-Valid-Until").first().map(|word| truth(word)),
+            check_valid_until: words(&paragraph, "Check-Valid-Until")
+                .first()
+                .map(|word| truth(word)),
         });
     }
     Ok(sources)
@@ -241,13 +268,17 @@ fn parse_sources(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError
 
 fn words(paragraph: &BorrowedParagraph<'_>, field: &str) -> Vec<String> {
     let lines = paragraph.get(field).unwrap_or_default();
-    let words = lines.iter().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| line.split_whitespace());
+    let words = lines
+        .iter()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(|line| line.split_whitespace());
     words.map(str::to_owned).collect()
 }
 
 /// Takes the paths among the values of `Signed-By`; bare fingerprints leave all trusted keys.
 fn signed_by<'a>(values: impl Iterator<Item = &'a str>) -> Option<SignedBy> {
-    let paths: Vec<PathBuf> = values.filter(|value| value.starts_with('/')).map(PathBuf::from).collect();
+    let paths: Vec<PathBuf> =
+        values.filter(|value| value.starts_with('/')).map(PathBuf::from).collect();
     (!paths.is_empty()).then_some(SignedBy::Files(paths))
 }
 
@@ -268,8 +299,12 @@ fn settings(text: &str, into: &mut BTreeMap<String, String>) {
             }
             Token::End => {
                 if let [name, value] = &words[..] {
-                    let path: Vec<&str> =
-                        scopes.iter().chain([name]).map(String::as_str).filter(|part| !part.is_empty()).collect();
+                    let path: Vec<&str> = scopes
+                        .iter()
+                        .chain([name])
+                        .map(String::as_str)
+                        .filter(|part| !part.is_empty())
+                        .collect();
                     into.insert(path.join("::").to_lowercase(), value.clone());
                 }
                 words.clear();
@@ -307,7 +342,8 @@ fn tokens(text: &str) -> Vec<Token> {
             });
             rest = &rest[1..];
         } else {
-            let end = rest.find(|c: char| c.is_whitespace() || "{};\"".contains(c)).unwrap_or(rest.len());
+            let end =
+                rest.find(|c: char| c.is_whitespace() || "{};\"".contains(c)).unwrap_or(rest.len());
             tokens.push(Token::Word(rest[..end].to_owned()));
             rest = &rest[end..];
         }

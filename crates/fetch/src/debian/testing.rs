@@ -2,7 +2,9 @@
 
 use super::keyring::Keyring;
 use pgp::{
-    composed::{ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey},
+    composed::{
+        ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
+    },
     types::{KeyDetails, Password},
 };
 use rand::{SeedableRng, rngs::StdRng};
@@ -29,7 +31,10 @@ impl Signer {
     }
 
     pub(crate) fn armored(&self) -> String {
-        self.0.to_public_key().to_armored_string(ArmorOptions::default()).expect("a key can be armored")
+        self.0
+            .to_public_key()
+            .to_armored_string(ArmorOptions::default())
+            .expect("a key can be armored")
     }
 
     pub(crate) fn keyring(&self) -> Keyring {
@@ -39,7 +44,15 @@ impl Signer {
     }
 
     pub(crate) fn sign(&self, text: &str) -> String {
-        let message = CleartextSignedMessage::sign(StdRng::seed_from_u64(9), text, &*self.0, &Password::empty());
-        message.expect("the key has no password").to_armored_string(ArmorOptions::default()).expect("text")
+        let message = CleartextSignedMessage::sign(
+            StdRng::seed_from_u64(9),
+            text,
+            &*self.0,
+            &Password::empty(),
+        );
+        message
+            .expect("the key has no password")
+            .to_armored_string(ArmorOptions::default())
+            .expect("text")
     }
 }

@@ -50,7 +50,7 @@ impl Default for HttpConfig {
     }
 }
 
-/// Proxies by scheme.
+/// Proxies by scheme of what is fetched; all are asked for a tunnel (`CONNECT`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// For `http`.
@@ -97,7 +97,9 @@ impl Client {
         let agent = |proxy: Option<Proxy>| {
             let tls = TlsConfig::builder()
                 .root_certs(RootCerts::PlatformVerifier)
-                .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .unversioned_rustls_crypto_provider(Arc::new(
+                    rustls::crypto::ring::default_provider(),
+                ))
                 .build();
             Agent::config_builder()
                 .proxy(proxy)
@@ -113,7 +115,9 @@ impl Client {
         };
         let through = |proxy: &Option<String>| {
             let made = proxy.as_ref().filter(|proxy| !proxy.is_empty()).map(|proxy| {
-                Proxy::new(proxy).map(|made| agent(Some(made))).map_err(|_| HttpError::BadProxy { proxy: redact(proxy) })
+                Proxy::new(proxy)
+                    .map(|made| agent(Some(made)))
+                    .map_err(|_| HttpError::BadProxy { proxy: redact(proxy) })
             });
             made.transpose()
         };
@@ -136,7 +140,9 @@ impl Client {
         if self.config.offline {
             return Err(Failure::Final(HttpError::Offline { url: shown }));
         }
-        let agent = self.agent(url).ok_or_else(|| Failure::Final(HttpError::BadUrl { url: shown.clone() }))?;
+        let agent = self
+            .agent(url)
+            .ok_or_else(|| Failure::Final(HttpError::BadUrl { url: shown.clone() }))?;
         let mut request = agent.get(url).header(header::ACCEPT_ENCODING, "identity");
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));
@@ -149,9 +155,10 @@ impl Client {
             Err(ureq::Error::BadUri(_) | ureq::Error::Http(_)) => {
                 Err(Failure::Final(HttpError::BadUrl { url: shown }))
             }
-            Err(source) => {
-                Err(Failure::Passing { error: HttpError::Unreachable { url: shown, source: Box::new(source) }, after: None })
-            }
+            Err(source) => Err(Failure::Passing {
+                error: HttpError::Unreachable { url: shown, source: Box::new(source) },
+                after: None,
+            }),
         }
     }
 
@@ -159,7 +166,8 @@ impl Client {
     pub(super) fn wait(&self, attempt: u32, after: Option<Duration>) {
         let seed = self.waits.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let jitter = (seed ^ (seed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 54; // 0..1024
-        let base = after.unwrap_or_else(|| self.config.backoff.saturating_mul(1 << (attempt - 1).min(6)));
+        let base =
+            after.unwrap_or_else(|| self.config.backoff.saturating_mul(1 << (attempt - 1).min(6)));
         let spread = base.mul_f64(f64::from(u32::try_from(jitter).unwrap_or(0)) / 2048.0);
         std::thread::sleep((base + spread).min(LONGEST_WAIT));
     }
@@ -174,7 +182,9 @@ impl Client {
         };
         let without = self.config.proxies.none.iter().any(|rule| {
             let rule = rule.trim_start_matches('.');
-            rule == "*" || host == rule || host.strip_suffix(rule).is_some_and(|front| front.ends_with('.'))
+            rule == "*"
+                || host == rule
+                || host.strip_suffix(rule).is_some_and(|front| front.ends_with('.'))
         });
         Some(proxied.as_ref().filter(|_| !without).unwrap_or(&self.direct))
     }
@@ -188,7 +198,9 @@ fn answer(url: &str, from: u64, response: Response<Body>) -> Result<Answer, Fail
         StatusCode::OK => 0,
         StatusCode::PARTIAL_CONTENT => match range_start(headers) {
             Some(start) if start == from => start,
-            _ => return Err(Failure::Final(HttpError::Status { url: url.to_owned(), status: code })),
+            _ => {
+                return Err(Failure::Final(HttpError::Status { url: url.to_owned(), status: code }));
+            }
         },
         StatusCode::NOT_FOUND | StatusCode::GONE => {
             return Err(Failure::Final(HttpError::Missing { url: url.to_owned(), status: code }));
@@ -196,7 +208,11 @@ fn answer(url: &str, from: u64, response: Response<Body>) -> Result<Answer, Fail
         _ => {
             let error = HttpError::Status { url: url.to_owned(), status: code };
             let passing = status.is_server_error() || matches!(code, 408 | 425 | 429);
-            return Err(if passing { Failure::Passing { error, after: retry_after(headers) } } else { Failure::Final(error) });
+            return Err(if passing {
+                Failure::Passing { error, after: retry_after(headers) }
+            } else {
+                Failure::Final(error)
+            });
         }
     };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());

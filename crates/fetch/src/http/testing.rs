@@ -53,7 +53,10 @@ impl Reply {
         });
         match from {
             Some(from) if from < body.len() => Self { status: 206, ..Self::ok(&body[from..]) }
-                .header("content-range", &format!("bytes {from}-{}/{}", body.len() - 1, body.len())),
+                .header(
+                    "content-range",
+                    &format!("bytes {from}-{}/{}", body.len() - 1, body.len()),
+                ),
             _ => Self::ok(body),
         }
     }
@@ -107,12 +110,23 @@ impl Drop for Server {
 
 /// Answers one request and closes the connection.
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, usize) -> Reply) {
-    let mut lines = BufReader::new(stream.try_clone().expect("a socket can be cloned")).lines().map_while(Result::ok);
-    let Some(first) = lines.next() else { return };
+    let mut lines = BufReader::new(stream.try_clone().expect("a socket can be cloned"))
+        .lines()
+        .map_while(Result::ok);
+    let Some(mut first) = lines.next() else { return };
+    if first.starts_with("CONNECT ") {
+        // We are a proxy, too, and the other end of every tunnel.
+        for _ in lines.by_ref().take_while(|line| !line.is_empty()) {}
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        let Some(inner) = lines.next() else { return };
+        first = inner;
+    }
     let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     let headers = lines
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned())))
+        .filter_map(|line| {
+            line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        })
         .collect();
     let request = Seen { path, headers };
     let number = {
@@ -129,5 +143,6 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, 
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
-    let _ = stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let _ =
+        stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
 }

@@ -1,6 +1,9 @@
 //! Downloads from servers that behave and servers that do not.
 
-use super::{testing::{Reply, Server}, *};
+use super::{
+    testing::{Reply, Server},
+    *,
+};
 use std::{io::Write as _, time::Duration};
 
 fn downloader() -> Downloader {
@@ -38,7 +41,9 @@ fn fetches_and_reports_progress() {
     let mut file = tempfile::tempfile().unwrap();
     let seen = std::sync::Mutex::new(Vec::new());
     let fetched = downloader()
-        .fetch(&[server.url("/a")], exact(&body()), &mut file, &|at, of| seen.lock().unwrap().push((at, of)))
+        .fetch(&[server.url("/a")], exact(&body()), &mut file, &|at, of| {
+            seen.lock().unwrap().push((at, of))
+        })
         .unwrap();
     assert_eq!((fetched.sha256, fetched.size), (Sha256::of(&body()), 1_200_000));
     assert_eq!(content(&mut file), body());
@@ -57,7 +62,8 @@ fn resumes_after_a_broken_connection() {
     let mut file = tempfile::tempfile().unwrap();
     fetch(&[server.url("/a")], exact(&body()), &mut file).unwrap();
     assert_eq!(content(&mut file), body());
-    let ranges: Vec<_> = server.seen().iter().map(|seen| seen.headers.get("range").cloned()).collect();
+    let ranges: Vec<_> =
+        server.seen().iter().map(|seen| seen.headers.get("range").cloned()).collect();
     assert_eq!(ranges.len(), 4);
     assert_eq!(ranges[0], None);
     assert_eq!(ranges[1].as_deref(), Some("bytes=200000-"));
@@ -80,7 +86,10 @@ fn resumes_what_an_earlier_run_left_and_starts_over_if_it_was_wrong() {
 
 #[test]
 fn starts_over_if_the_server_knows_no_ranges() {
-    let server = Server::new(|_, number| if number == 1 { Reply::ok(&body()).cut(99) } else { Reply::ok(&body()) });
+    let server =
+        Server::new(
+            |_, number| if number == 1 { Reply::ok(&body()).cut(99) } else { Reply::ok(&body()) },
+        );
     let mut file = tempfile::tempfile().unwrap();
     fetch(&[server.url("/a")], exact(&body()), &mut file).unwrap();
     assert_eq!(content(&mut file), body());
@@ -88,11 +97,17 @@ fn starts_over_if_the_server_knows_no_ranges() {
 
 #[test]
 fn retries_what_may_pass_and_nothing_else() {
-    let server = Server::new(|_, number| if number < 3 { Reply::status(503).header("retry-after", "0") } else { Reply::ok(b"x") });
+    let server = Server::new(|_, number| {
+        if number < 3 { Reply::status(503).header("retry-after", "0") } else { Reply::ok(b"x") }
+    });
     fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap();
     let server = Server::new(|_, _| Reply::status(503));
-    let error = fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
-    assert_eq!(error.to_string(), format!("{} cannot be fetched: the server answered 503", server.url("/a")));
+    let error =
+        fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{} cannot be fetched: the server answered 503", server.url("/a"))
+    );
     assert_eq!(server.seen().len(), 3);
     let server = Server::new(|_, _| Reply::status(403));
     fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
@@ -101,8 +116,11 @@ fn retries_what_may_pass_and_nothing_else() {
 
 #[test]
 fn goes_on_to_the_next_mirror() {
-    let (gone, wrong, good) =
-        (Server::new(|_, _| Reply::status(404)), Server::new(|_, _| Reply::ok(b"y")), Server::new(|_, _| Reply::ok(b"x")));
+    let (gone, wrong, good) = (
+        Server::new(|_, _| Reply::status(404)),
+        Server::new(|_, _| Reply::ok(b"y")),
+        Server::new(|_, _| Reply::ok(b"x")),
+    );
     let urls = [gone.url("/a"), wrong.url("/a"), good.url("/a")];
     let fetched = fetch(&urls, exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap();
     assert_eq!(fetched.url, good.url("/a"));
@@ -121,21 +139,40 @@ fn names_wrong_digests_and_sizes() {
     let expected = Expected::Exact { sha256: Sha256::of(b"thing"), size: 5 };
     let error = fetch(std::slice::from_ref(&url), expected, &mut file).unwrap_err();
     let (got, wanted) = (Sha256::of(b"other"), Sha256::of(b"thing"));
-    assert_eq!(error.to_string(), format!("{url} has digest {got}, not {wanted}: it changed since it was locked, or on its way"));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{url} has digest {got}, not {wanted}: it changed since it was locked, or on its way"
+        )
+    );
     assert_eq!(content(&mut file), b"");
     let error = fetch(std::slice::from_ref(&url), Expected::AtMost(4), &mut file).unwrap_err();
     assert_eq!(error.to_string(), format!("{url} is larger than the 4 bytes that are expected"));
     let endless = Server::new(|_, _| Reply::ok(&body()).header("content-length", "999999999"));
     let error = fetch(&[endless.url("/")], Expected::AtMost(1 << 30), &mut file).unwrap_err();
-    assert!(error.to_string().contains("broke off") || error.to_string().contains("ended after"), "{error}");
+    assert!(
+        error.to_string().contains("broke off") || error.to_string().contains("ended after"),
+        "{error}"
+    );
 }
 
 #[test]
 fn offline_opens_no_connection() {
     let server = Server::new(|_, _| Reply::ok(b"x"));
-    let downloader = Downloader::new(HttpConfig { offline: true, ..HttpConfig::default() }).unwrap();
-    let error = downloader.fetch(&[server.url("/a")], Expected::AtMost(9), &mut tempfile::tempfile().unwrap(), &|_, _| {}).unwrap_err();
-    assert_eq!(error.to_string(), format!("{} is not in the store, and `--offline` forbids to fetch it", server.url("/a")));
+    let downloader =
+        Downloader::new(HttpConfig { offline: true, ..HttpConfig::default() }).unwrap();
+    let error = downloader
+        .fetch(
+            &[server.url("/a")],
+            Expected::AtMost(9),
+            &mut tempfile::tempfile().unwrap(),
+            &|_, _| {},
+        )
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{} is not in the store, and `--offline` forbids to fetch it", server.url("/a"))
+    );
     assert!(server.seen().is_empty());
 }
 
@@ -146,16 +183,24 @@ fn goes_through_the_proxy_but_for_exempt_hosts() {
     config.proxies.http = Some(proxy.url(""));
     let mut file = tempfile::tempfile().unwrap();
     let url = ["http://unknown.invalid/a".to_owned()];
-    Downloader::new(config.clone()).unwrap().fetch(&url, Expected::AtMost(9), &mut file, &|_, _| {}).unwrap();
+    Downloader::new(config.clone())
+        .unwrap()
+        .fetch(&url, Expected::AtMost(9), &mut file, &|_, _| {})
+        .unwrap();
     config.proxies.none = vec!["invalid".into()];
-    Downloader::new(config).unwrap().fetch(&url, Expected::AtMost(9), &mut file, &|_, _| {}).unwrap_err();
+    Downloader::new(config)
+        .unwrap()
+        .fetch(&url, Expected::AtMost(9), &mut file, &|_, _| {})
+        .unwrap_err();
     assert_eq!(proxy.seen().len(), 1);
 }
 
 #[test]
 fn refuses_what_is_no_url() {
     for url in ["ftp://h/a", "a b", "file:///etc/passwd", ""] {
-        let error = fetch(&[url.to_owned()], Expected::AtMost(9), &mut tempfile::tempfile().unwrap()).unwrap_err();
+        let error =
+            fetch(&[url.to_owned()], Expected::AtMost(9), &mut tempfile::tempfile().unwrap())
+                .unwrap_err();
         assert_eq!(error.to_string(), format!("`{url}` is not a URL of `http` or `https`"));
     }
 }

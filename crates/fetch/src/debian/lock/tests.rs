@@ -67,7 +67,8 @@ impl Machine {
         let root = tempfile::tempdir().unwrap();
         let key = root.path().join("key.asc");
         fs::write(&key, signer.armored()).unwrap();
-        let http = HttpConfig { backoff: Duration::from_millis(1), retries: 1, ..HttpConfig::default() };
+        let http =
+            HttpConfig { backoff: Duration::from_millis(1), retries: 1, ..HttpConfig::default() };
         let config = DebianConfig {
             mirrors: vec![server.url("")],
             security_mirrors: vec![server.url("")],
@@ -77,7 +78,13 @@ impl Machine {
     }
 
     fn archives(&self) -> Archives<'_> {
-        Archives::new(&self.downloader, &self.config, self.root.path(), self.root.path().join("indexes")).unwrap()
+        Archives::new(
+            &self.downloader,
+            &self.config,
+            self.root.path(),
+            self.root.path().join("indexes"),
+        )
+        .unwrap()
     }
 }
 
@@ -88,7 +95,10 @@ fn query<'a>(packages: &[&str], seen: &'a BTreeMap<String, SystemTime>) -> Debia
         components: COMPONENTS.get_or_init(|| vec!["main".to_owned()]),
         repositories: &[],
         architecture: "amd64",
-        request: Request { packages: packages.iter().map(ToString::to_string).collect(), ..Request::default() },
+        request: Request {
+            packages: packages.iter().map(ToString::to_string).collect(),
+            ..Request::default()
+        },
         installed: None,
         keep: &[],
         now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_600_000),
@@ -97,7 +107,12 @@ fn query<'a>(packages: &[&str], seen: &'a BTreeMap<String, SystemTime>) -> Debia
 }
 
 fn names(locked: &DebianLocked) -> Vec<String> {
-    locked.pin.packages.iter().map(|pin| format!("{} {} {}", pin.suite, pin.name, pin.version)).collect()
+    locked
+        .pin
+        .packages
+        .iter()
+        .map(|pin| format!("{} {} {}", pin.suite, pin.name, pin.version))
+        .collect()
 }
 
 #[test]
@@ -121,31 +136,42 @@ fn locks_the_newest_of_all_suites_and_fetches_it() {
     let mut file = tempfile::tempfile().unwrap();
     archives.fetch_package(&locked.pin.packages[0], &[], &mut file, &|_, _| {}).unwrap();
     assert_eq!(file.metadata().unwrap().len(), 5);
-    let error = archives.fetch_package(&locked.pin.packages[1], &[], &mut file, &|_, _| {}).unwrap_err();
+    let error =
+        archives.fetch_package(&locked.pin.packages[1], &[], &mut file, &|_, _| {}).unwrap_err();
     let message = error.to_string();
-    assert!(message.starts_with("`dep` 2 of suite `anvil`, which the lock pins, is on no mirror any more"), "{message}");
+    assert!(
+        message
+            .starts_with("`dep` 2 of suite `anvil`, which the lock pins, is on no mirror any more"),
+        "{message}"
+    );
     assert!(message.contains("`reimage lock --update`"));
 }
 
 #[test]
 fn keeps_what_fits_and_reads_indexes_once() {
     let signer = Signer::new(1);
-    let both = stanza("app", "1", "", b"1") + &stanza("app", "2", "", b"2") + &stanza("strict", "1", "Depends: app (>= 2)\n", b"s");
+    let both = stanza("app", "1", "", b"1")
+        + &stanza("app", "2", "", b"2")
+        + &stanza("strict", "1", "Depends: app (>= 2)\n", b"s");
     let server = Archive::default().suite(&signer, "anvil", &both).serve();
     let machine = Machine::new(&server, &signer);
     let (archives, seen) = (machine.archives(), BTreeMap::new());
     let first = archives.lock(&query(&["app"], &seen)).unwrap();
     assert_eq!(names(&first), ["anvil app 2"]);
-    assert_eq!(first.warnings, [
-        "No mirror has the suite `anvil-updates`: there are no stable updates in the lock",
-        "No mirror has the suite `anvil-security`: there are no security updates in the lock"
-    ]);
+    assert_eq!(
+        first.warnings,
+        [
+            "No mirror has the suite `anvil-updates`: there are no stable updates in the lock",
+            "No mirror has the suite `anvil-security`: there are no security updates in the lock"
+        ]
+    );
     let mut old = first.pin.packages[0].clone();
     old.version = "1".into();
     let keep = [old];
     let kept = archives.lock(&DebianQuery { keep: &keep, ..query(&["app"], &seen) }).unwrap();
     assert_eq!(names(&kept), ["anvil app 1"]);
-    let moved = archives.lock(&DebianQuery { keep: &keep, ..query(&["app", "strict"], &seen) }).unwrap();
+    let moved =
+        archives.lock(&DebianQuery { keep: &keep, ..query(&["app", "strict"], &seen) }).unwrap();
     assert_eq!(names(&moved), ["anvil app 2", "anvil strict 1"]);
     let indexes = server.seen().iter().filter(|seen| seen.path.contains("by-hash")).count();
     assert_eq!(indexes, 1);
@@ -155,22 +181,36 @@ fn keeps_what_fits_and_reads_indexes_once() {
 fn other_repositories_have_their_own_keys() {
     let (debian, other) = (Signer::new(1), Signer::new(2));
     let server = Archive::default().suite(&debian, "anvil", &stanza("dep", "1", "", b"d")).serve();
-    let more = Archive::default().suite(&other, "stable", &stanza("tool", "3", "Depends: dep\n", b"tool"))
-        .file("/pool/tool_3.deb", b"tool").serve();
+    let more = Archive::default()
+        .suite(&other, "stable", &stanza("tool", "3", "Depends: dep\n", b"tool"))
+        .file("/pool/tool_3.deb", b"tool")
+        .serve();
     let machine = Machine::new(&server, &debian);
     let (archives, seen) = (machine.archives(), BTreeMap::new());
-    let repository = |signer: &Signer| [Repository {
-        url: more.url("/"),
-        suite: "stable".into(),
-        components: None,
-        signed_by: signer.armored(),
-    }];
+    let repository = |signer: &Signer| {
+        [Repository {
+            url: more.url("/"),
+            suite: "stable".into(),
+            components: None,
+            signed_by: signer.armored(),
+        }]
+    };
     let right = repository(&other);
-    let locked = archives.lock(&DebianQuery { repositories: &right, ..query(&["tool"], &seen) }).unwrap();
+    let locked =
+        archives.lock(&DebianQuery { repositories: &right, ..query(&["tool"], &seen) }).unwrap();
     assert_eq!(names(&locked), ["anvil dep 1", "stable tool 3"]);
-    archives.fetch_package(&locked.pin.packages[1], &right, &mut tempfile::tempfile().unwrap(), &|_, _| {}).unwrap();
+    archives
+        .fetch_package(
+            &locked.pin.packages[1],
+            &right,
+            &mut tempfile::tempfile().unwrap(),
+            &|_, _| {},
+        )
+        .unwrap();
     let wrong = repository(&debian);
-    let error = archives.lock(&DebianQuery { repositories: &wrong, ..query(&["tool"], &seen) }).unwrap_err();
+    let error = archives
+        .lock(&DebianQuery { repositories: &wrong, ..query(&["tool"], &seen) })
+        .unwrap_err();
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(cause.contains("none of these keys is in `signed_by`"), "{error}: {cause}");
 }
@@ -198,12 +238,23 @@ fn says_what_is_missing() {
     let (archives, seen) = (machine.archives(), BTreeMap::new());
     let error = archives.lock(&query(&["ap"], &seen)).unwrap_err();
     assert_eq!(error.to_string(), "No package `ap` in anvil; did you mean `app`?");
-    let error = archives.lock(&DebianQuery { suite: "hammer", ..query(&["app"], &seen) }).unwrap_err();
-    assert_eq!(error.to_string(), format!("No mirror has the suite `hammer`: asked {}", server.url("")));
+    let error =
+        archives.lock(&DebianQuery { suite: "hammer", ..query(&["app"], &seen) }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("No mirror has the suite `hammer`: asked {}", server.url(""))
+    );
     let contrib = ["contrib".to_owned()];
-    let error = archives.lock(&DebianQuery { components: &contrib, ..query(&["app"], &seen) }).unwrap_err();
-    assert_eq!(error.to_string(), "The suite `anvil` has no component `contrib` for amd64; it has main");
-    let future = BTreeMap::from([("anvil".to_owned(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_600_000))]);
+    let error =
+        archives.lock(&DebianQuery { components: &contrib, ..query(&["app"], &seen) }).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "The suite `anvil` has no component `contrib` for amd64; it has main"
+    );
+    let future = BTreeMap::from([(
+        "anvil".to_owned(),
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_600_000),
+    )]);
     let error = archives.lock(&query(&["app"], &future)).unwrap_err();
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(cause.contains("went back in time"), "{error}: {cause}");
@@ -211,5 +262,8 @@ fn says_what_is_missing() {
 
 #[test]
 fn paths_are_escaped_for_urls() {
-    assert_eq!(encoded("pool/main/g/g++/g++_4%3a1~b_all.deb"), "pool/main/g/g++/g++_4%253a1~b_all.deb");
+    assert_eq!(
+        encoded("pool/main/g/g++/g++_4%3a1~b_all.deb"),
+        "pool/main/g/g++/g++_4%253a1~b_all.deb"
+    );
 }

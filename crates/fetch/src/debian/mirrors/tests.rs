@@ -17,7 +17,8 @@ impl Machine {
     }
 
     fn trust(self) -> Self {
-        fs::write(self.0.path().join("etc/apt/trusted.gpg.d/a.asc"), Signer::new(2).armored()).unwrap();
+        fs::write(self.0.path().join("etc/apt/trusted.gpg.d/a.asc"), Signer::new(2).armored())
+            .unwrap();
         self
     }
 
@@ -42,9 +43,15 @@ fn prefers_what_names_the_suite() {
 #[test]
 fn configuration_comes_first() {
     let machine = Machine::new(LIST).trust();
-    let config = DebianConfig { mirrors: vec!["http://m.example/debian/".into()], ..DebianConfig::default() };
+    let config = DebianConfig {
+        mirrors: vec!["http://m.example/debian/".into()],
+        ..DebianConfig::default()
+    };
     assert_eq!(machine.places(&config, "anvil").unwrap(), ["http://m.example/debian"]);
-    assert_eq!(machine.places(&config, "anvil-security").unwrap(), ["http://s.example/security", "http://m.example/debian"]);
+    assert_eq!(
+        machine.places(&config, "anvil-security").unwrap(),
+        ["http://s.example/security", "http://m.example/debian"]
+    );
     assert_eq!(machine.places(&config, "x-security").unwrap(), ["http://m.example/debian"]);
     let config = DebianConfig { security_mirrors: vec!["http://n.example/s".into()], ..config };
     assert_eq!(machine.places(&config, "anvil-security").unwrap(), ["http://n.example/s"]);
@@ -53,8 +60,12 @@ fn configuration_comes_first() {
 #[test]
 fn says_what_to_write() {
     let error = Machine::new("").places(&DebianConfig::default(), "anvil").unwrap_err().to_string();
-    assert!(error.contains("has the suite `anvil`") && error.contains("\n[debian]\nmirrors = ["), "{error}");
-    let error = Machine::new("deb http://a.example/debian anvil main").places(&DebianConfig::default(), "anvil");
+    assert!(
+        error.contains("has the suite `anvil`") && error.contains("\n[debian]\nmirrors = ["),
+        "{error}"
+    );
+    let error = Machine::new("deb http://a.example/debian anvil main")
+        .places(&DebianConfig::default(), "anvil");
     let error = error.unwrap_err().to_string();
     assert!(error.contains("No keys are known") && error.contains("keyrings = ["), "{error}");
 }

@@ -28,7 +28,8 @@ fn check() -> ReleaseCheck {
 }
 
 fn verify(signer: &Signer, message: &str, check: &ReleaseCheck) -> Result<Release, String> {
-    Release::verify("InRelease", message.as_bytes(), "anvil", &signer.keyring(), check).map_err(|e| e.to_string())
+    Release::verify("InRelease", message.as_bytes(), "anvil", &signer.keyring(), check)
+        .map_err(|e| e.to_string())
 }
 
 fn text() -> String {
@@ -41,10 +42,10 @@ fn reads_what_is_signed() {
     let release = verify(&signer, &signer.sign(&text()), &check()).unwrap();
     assert_eq!((release.by_hash, release.separate_all, release.priority), (true, false, 500));
     let index = release.index("main", "amd64");
-    assert_eq!(index.iter().map(|(path, _, size)| (path.as_str(), *size)).collect::<Vec<_>>(), [
-        ("main/binary-amd64/Packages.xz", 3),
-        ("main/binary-amd64/Packages", 0),
-    ]);
+    assert_eq!(
+        index.iter().map(|(path, _, size)| (path.as_str(), *size)).collect::<Vec<_>>(),
+        [("main/binary-amd64/Packages.xz", 3), ("main/binary-amd64/Packages", 0),]
+    );
     let (path, digest, _) = &index[0];
     let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(release.location(path, digest), format!("main/binary-amd64/by-hash/SHA256/{hex}"));
@@ -56,9 +57,21 @@ fn refuses_changed_text_and_foreign_keys() {
     let message = signer.sign(&text());
     let changed = message.replace("Origin: Test", "Origin: Best");
     let error = verify(&signer, &changed, &check()).unwrap_err();
-    assert_eq!(error, format!("InRelease has a bad signature of key {}: it was changed on its way or where it lies", signer.fingerprint()));
+    assert_eq!(
+        error,
+        format!(
+            "InRelease has a bad signature of key {}: it was changed on its way or where it lies",
+            signer.fingerprint()
+        )
+    );
     let error = verify(&other, &message, &check()).unwrap_err();
-    assert_eq!(error, format!("InRelease is signed by {}, and none of these keys is in test.gpg", signer.fingerprint()));
+    assert_eq!(
+        error,
+        format!(
+            "InRelease is signed by {}, and none of these keys is in test.gpg",
+            signer.fingerprint()
+        )
+    );
     let error = verify(&signer, &text(), &check()).unwrap_err();
     assert!(error.starts_with("InRelease is not signed text"), "{error}");
     let appended = format!("{message}\nOrigin: Evil\n");
@@ -89,7 +102,8 @@ fn names_the_field_that_is_wrong() {
     let signer = Signer::new(1);
     let error = verify(&signer, &signer.sign(TEXT), &check()).unwrap_err();
     assert!(error.contains("Release file") || error.contains("SHA256"), "{error}");
-    let error = verify(&signer, &signer.sign(&text().replace("Date: Sun", "Date: Tag")), &check()).unwrap_err();
+    let error = verify(&signer, &signer.sign(&text().replace("Date: Sun", "Date: Tag")), &check())
+        .unwrap_err();
     assert_eq!(error, "InRelease has no valid field `Date`");
 }
 

@@ -2,27 +2,29 @@
 
 use super::mark::Marks;
 use crate::debian::universe::{Dependency, Kind, PkgId, Target, Universe, VerId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
-/// Looks for the reason below `owner`, whose `dependency` nothing marked satisfies.
+/// Looks for the reason below `owner`, whose `dependency` nothing marked satisfies, and says who of `wanted` needs it.
 pub(super) fn explain(
     universe: &Universe,
     marks: &Marks<'_>,
+    wanted: &[PkgId],
     owner: VerId,
     dependency: &Dependency,
 ) -> String {
     let search = Search { universe, marks };
-    if dependency.kind.is_negative() {
-        let hit = marks.hits(owner, dependency);
-        return search.clash(owner, dependency.kind, hit.first().copied());
-    }
-    let mut seen = BTreeSet::new();
-    search.chain(owner, dependency, &mut seen).unwrap_or_else(|| {
-        format!(
-            "{} can be installed, but not together with the rest",
-            search.needs(owner, dependency)
-        )
-    })
+    let mut links: Vec<String> = search.path(wanted, owner);
+    links.push(if dependency.kind.is_negative() {
+        search.clash(owner, dependency.kind, marks.hits(owner, dependency).first().copied())
+    } else {
+        search.chain(owner, dependency, &mut BTreeSet::new()).unwrap_or_else(|| {
+            format!(
+                "{}, which can be installed, but not together with the rest",
+                search.needs(owner, dependency)
+            )
+        })
+    });
+    links.join("; ")
 }
 
 struct Search<'a> {
@@ -31,6 +33,35 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Returns the shortest way by what is marked from a package asked for to `owner`, a link each.
+    fn path(&self, wanted: &[PkgId], owner: VerId) -> Vec<String> {
+        let mut queue: VecDeque<(VerId, Vec<String>)> = wanted
+            .iter()
+            .filter_map(|package| self.marks.chosen(*package))
+            .map(|id| (id, Vec::new()))
+            .collect();
+        let mut seen: BTreeSet<VerId> = queue.iter().map(|(id, _)| *id).collect();
+        while let Some((id, links)) = queue.pop_front() {
+            if id == owner {
+                return links;
+            }
+            for dependency in &self.universe.version_of(id).dependencies {
+                if !matches!(dependency.kind, Kind::PreDepends | Kind::Depends) {
+                    continue;
+                }
+                for next in self.marks.hits(id, dependency) {
+                    if seen.insert(next) {
+                        queue.push_back((
+                            next,
+                            [&links[..], &[self.needs(id, dependency)]].concat(),
+                        ));
+                    }
+                }
+            }
+        }
+        Vec::new()
+    }
+
     /// Returns the chain to the first dead end, if there is one.
     fn chain(
         &self,

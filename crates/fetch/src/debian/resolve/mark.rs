@@ -11,6 +11,8 @@ use std::cmp::Ordering;
 
 /// As deep as apt follows dependencies.
 const MAX_DEPTH: usize = 3000;
+/// How often what is broken is mended before it counts as broken for good.
+const MAX_REPAIRS: usize = 1000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -89,6 +91,66 @@ impl<'u> Marks<'u> {
         for &package in packages {
             self.install(package, true, 0, By::User);
         }
+        self.repair();
+    }
+
+    /// Mends what greed has broken, as apt's problem resolver does after marking: a package that lost a dependency
+    /// to a conflict gets another alternative, and of two that conflict the one goes that nobody asked for.
+    fn repair(&mut self) {
+        for _ in 0..MAX_REPAIRS {
+            let Some((owner, dependency)) = self.broken() else { return };
+            let mended = if dependency.kind.is_negative() {
+                self.part(owner, dependency)
+            } else {
+                self.supply(owner, dependency)
+            };
+            if !mended {
+                return;
+            }
+        }
+    }
+
+    /// Installs the first alternative that leaves less broken than before.
+    fn supply(&mut self, owner: VerId, dependency: &Dependency) -> bool {
+        let before = self.count_broken();
+        for id in self.solutions(owner, dependency, Which::Candidate) {
+            let saved = self.states.clone();
+            let package = self.version(id).package;
+            if self.install(package, true, 0, By::Dependency) && self.count_broken() < before {
+                return true;
+            }
+            self.states = saved;
+        }
+        // Whoever needs in vain goes, if nobody asked for it; who needs that one comes next.
+        self.drop_unasked(self.version(owner).package)
+    }
+
+    /// Parts two packages that conflict.
+    fn part(&mut self, owner: VerId, dependency: &Dependency) -> bool {
+        let hit = self.hits(owner, dependency).into_iter().map(|id| self.version(id).package);
+        hit.collect::<Vec<_>>().into_iter().any(|package| self.drop_unasked(package))
+            || self.drop_unasked(self.version(owner).package)
+    }
+
+    /// Takes a package out of consideration that is neither asked for nor there.
+    fn drop_unasked(&mut self, package: PkgId) -> bool {
+        let free = !self.state(package).protected && self.installed(package).is_none();
+        if free {
+            let state = self.state_mut(package);
+            (state.mode, state.install, state.candidate) = (Mode::Keep, None, None);
+        }
+        free
+    }
+
+    fn count_broken(&self) -> usize {
+        let marked = self.states.iter().filter_map(|state| state.install);
+        marked.filter(|id| self.first_broken(*id).is_some()).count()
+    }
+
+    /// Returns the first critical dependency of a version that is not satisfied.
+    fn first_broken(&self, id: VerId) -> Option<&'u Dependency> {
+        let dependencies = &self.version(id).dependencies;
+        dependencies.iter().find(|one| one.kind != Kind::Recommends && !self.satisfied(id, one))
     }
 
     /// Returns the version that will be there in the end.
@@ -122,13 +184,8 @@ impl<'u> Marks<'u> {
 
     /// Returns the first critical dependency of what is to be installed that is not satisfied.
     pub(super) fn broken(&self) -> Option<(VerId, &'u Dependency)> {
-        self.states.iter().filter_map(|state| state.install).find_map(|id| {
-            let dependencies = &self.universe.version_of(id).dependencies;
-            dependencies
-                .iter()
-                .find(|one| one.kind != Kind::Recommends && !self.satisfied(id, one))
-                .map(|dependency| (id, dependency))
-        })
+        let mut marked = self.states.iter().filter_map(|state| state.install);
+        marked.find_map(|id| self.first_broken(id).map(|dependency| (id, dependency)))
     }
 
     /// Returns the versions marked for installation that a negative dependency hits.

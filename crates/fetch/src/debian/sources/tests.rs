@@ -28,13 +28,16 @@ fn reads_both_formats() {
     ]);
     let config = AptConfig::read(root.path()).unwrap();
     let strings = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(config.sources[0], AptSource {
-        urls: strings(&["http://a.example/debian"]),
-        suites: strings(&["stable"]),
-        components: strings(&["main", "contrib"]),
-        signed_by: Some(SignedBy::Files(vec!["/k/a.gpg".into(), "/k/b.asc".into()])),
-        check_valid_until: Some(false),
-    });
+    assert_eq!(
+        config.sources[0],
+        AptSource {
+            urls: strings(&["http://a.example/debian"]),
+            suites: strings(&["stable"]),
+            components: strings(&["main", "contrib"]),
+            signed_by: Some(SignedBy::Files(vec!["/k/a.gpg".into(), "/k/b.asc".into()])),
+            check_valid_until: Some(false),
+        }
+    );
     assert_eq!(config.sources[1].urls, ["http://b.example/debian", "http://c.example/debian"]);
     assert_eq!(config.sources[1].suites, ["stable", "stable-updates"]);
     assert_eq!(
@@ -48,13 +51,21 @@ fn reads_both_formats() {
 fn names_the_line_that_is_wrong() {
     let root = machine(&[("etc/apt/sources.list", "\ndeb http://a.example\n")]);
     let error = AptConfig::read(root.path()).unwrap_err().to_string();
-    assert!(error.ends_with("etc/apt/sources.list` line 2 is not a source of apt: `deb http://a.example`"), "{error}");
+    assert!(
+        error.ends_with(
+            "etc/apt/sources.list` line 2 is not a source of apt: `deb http://a.example`"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn reads_settings() {
     let root = machine(&[
-        ("etc/apt/apt.conf.d/10a", "// c\nAcquire { Check-Valid-Until \"false\"; http { Proxy \"http://p:1\"; }; };\n# c\n"),
+        (
+            "etc/apt/apt.conf.d/10a",
+            "// c\nAcquire { Check-Valid-Until \"false\"; http { Proxy \"http://p:1\"; }; };\n# c\n",
+        ),
         ("etc/apt/apt.conf.d/20b.conf", "/* x; */ acquire::HTTPS::proxy \"http://q//2\";"),
         ("etc/apt/apt.conf.d/30c.dpkg-old", "Acquire::Check-Valid-Until \"true\";"),
     ]);
