@@ -52,3 +52,29 @@ fn pruned_and_built_again() {
     let _ = env.reimage(["prune", "--all"]).expect(0);
     assert_eq!(env.reimage(["build"]).expect(0).out(), before);
 }
+
+#[test]
+fn saved_and_imported() {
+    let env = env();
+    let digest = env.reimage(["build"]).expect(0).out();
+    for format in ["docker", "oci"] {
+        let file = format!("{format}.tar");
+        let _ = env.reimage(["save", "hello:1.0", "--format", format, "-o", &file]).expect(0);
+        let _ = env.reimage(["remove", "hello:1.0"]).expect(0);
+        let imported = env.reimage(["import", &file, "--tag", "again:1"]).expect(0).out();
+        let digest = digest.trim_start_matches("images.hello ");
+        assert_eq!(imported, format!("again:1 hello:1.0 {digest}"), "{format}");
+    }
+    let _ = env.reimage(["save", "hello:1.0", "--format", "rootfs-dir", "-o", "root"]).expect(0);
+    assert_eq!(env.read("root/hello.txt"), "Hello\n");
+    assert_snapshot!(env.reimage(["save", "hello:1.0", "--format", "oci-dir", "-o", "root"]), @"");
+    assert_snapshot!(env.reimage(["save", "hello:1.0", "--format", "oci-dir"]), @"");
+}
+
+#[test]
+fn a_file_that_is_no_archive() {
+    let env = env();
+    env.file("x.tar", "this is no archive at all");
+    assert_snapshot!(env.reimage(["import", "x.tar"]), @"");
+    assert_snapshot!(env.reimage(["import", "nowhere.tar"]), @"");
+}

@@ -36,7 +36,8 @@ pub(crate) fn run(args: &LogArgs, app: &App) -> Result<ExitCode, CommandError> {
     let step = plan.spec().targets[0].step;
     let text = session.during(|context| log(&plan, step, context))?.ok_or_else(|| {
         let message = format!("`{}` has no log: it has not run here as it is now", args.name);
-        CommandError::new(Kind::Usage, message).hint(format!("`reimage build {}` runs it", args.name))
+        CommandError::new(Kind::Usage, message)
+            .hint(format!("`reimage build {}` runs it", args.name))
     })?;
     app.ui.raw(&text)?;
     Ok(ExitCode::SUCCESS)

@@ -101,7 +101,9 @@ pub(crate) fn run(args: &RunArgs, app: &App) -> Result<ExitCode, CommandError> {
         for port in &image.config.expose {
             let _ = write!(ports, " {port}");
         }
-        app.ui.note(format!("It has no network, and exposes{ports}: `--network host` makes it reachable"));
+        app.ui.note(format!(
+            "It has no network, and exposes{ports}: `--network host` makes it reachable"
+        ));
     }
     interact(app, &entered.command, args.tty)
 }
@@ -110,9 +112,10 @@ impl RunArgs {
     fn instead(&self) -> Result<Instead, CommandError> {
         let mut env = BTreeMap::new();
         for text in &self.env {
-            let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
-                CommandError::usage(format!("Bad `--env`: expected `NAME=VALUE`, got `{text}`"))
-            })?;
+            let (name, value) =
+                text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                    CommandError::usage(format!("Bad `--env`: expected `NAME=VALUE`, got `{text}`"))
+                })?;
             env.insert(name.to_owned(), value.to_owned());
         }
         let workdir = self.workdir.as_deref().map(|path| inside(path, "--workdir")).transpose()?;
@@ -131,9 +134,14 @@ fn inside(path: &str, flag: &str) -> Result<TreePath, CommandError> {
 
 /// Reads `FROM:TO[:ro]`.
 fn volume(app: &App, text: &str) -> Result<Bind, CommandError> {
-    let bad = || CommandError::usage(format!("Bad `--volume`: expected `FROM:TO` or `FROM:TO:ro`, got `{text}`"));
+    let bad = || {
+        CommandError::usage(format!(
+            "Bad `--volume`: expected `FROM:TO` or `FROM:TO:ro`, got `{text}`"
+        ))
+    };
     let mut parts = text.split(':');
-    let (source, target) = (parts.next().filter(|s| !s.is_empty()).ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
+    let (source, target) =
+        (parts.next().filter(|s| !s.is_empty()).ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
     let read_only = match (parts.next(), parts.next()) {
         (None | Some("rw"), None) => false,
         (Some("ro"), None) => true,
@@ -141,7 +149,10 @@ fn volume(app: &App, text: &str) -> Result<Bind, CommandError> {
     };
     let source = app.machine.absolute(Path::new(source));
     if !source.exists() {
-        return Err(CommandError::usage(format!("There is no `{}` to show in it", source.display())));
+        return Err(CommandError::usage(format!(
+            "There is no `{}` to show in it",
+            source.display()
+        )));
     }
     let source = fs_err::canonicalize(source)?;
     let target = Path::new("/").join(inside(target, "--volume")?.as_path());
