@@ -111,7 +111,7 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
         return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
     }
     let engine = Engine::new(plan, context)?;
-    make_all(&engine, &locals)?;
+    make_all(&engine, &locals, None)?;
     let mut targets = Vec::new();
     for (target, key) in plan.spec().targets.iter().zip(&keys) {
         let output = output(&engine, target)?;
@@ -177,8 +177,12 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
     Ok(there.then_some(output))
 }
 
-/// Makes every step of the plan.
-pub(crate) fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<(), BuildError> {
+/// Makes every step of the plan, but for one that is only prepared.
+pub(crate) fn make_all(
+    engine: &Engine<'_>,
+    locals: &BTreeMap<StepId, Digest>,
+    except: Option<StepId>,
+) -> Result<(), BuildError> {
     let plan = engine.plan;
     let needs: Vec<Vec<usize>> = plan
         .ids()
@@ -188,6 +192,9 @@ pub(crate) fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -
     let Context { jobs, keep_going, .. } = *engine.context;
     let done = queue::run(&graph, Options { jobs, keep_going }, |number| {
         let id = StepId(number);
+        if except == Some(id) {
+            return Ok(());
+        }
         let made = make(engine, id, locals)?;
         engine.say(Event::Finished { step: id, name: engine.name(id), millis: made.millis });
         engine.set(id, made);

@@ -10,6 +10,7 @@ mod config;
 mod copy;
 mod debian;
 mod engine;
+mod enter;
 mod error;
 mod execute;
 mod event;
@@ -26,6 +27,7 @@ mod users;
 
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
 pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
+pub use enter::{Entered, Instead, enter, log};
 pub use error::{BuildError, StepError};
 pub use event::Event;
 pub use lock::{LockChange, Locked, Update, lock};

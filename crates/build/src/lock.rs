@@ -144,7 +144,7 @@ fn pin_debian(
             // The root is made of steps that are pinned by now.
             let root = Below::new(spec, top.0, lock, context)?;
             let engine = root.engine()?;
-            make_all(&engine, &local_trees(&root.plan, context)?)?;
+            make_all(&engine, &local_trees(&root.plan, context)?, None)?;
             let view = engine.stack_for(&debian.from)?.view();
             (debian::installed(&engine, &view)?, Some(engine.text(&view, debian::STATUS)?))
         }
