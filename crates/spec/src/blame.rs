@@ -36,13 +36,17 @@ pub(crate) fn blame(cx: &Cx, label: &Label, value: Option<&NickelValue>) -> Opti
         return Some(vec![two_lists(cx, place)]);
     }
     let field = label.field_name.map(|name| name.label().to_owned()).or_else(|| cx.field_of(place));
-    let subject = field.as_ref().map(|field| format!("`{field}`")).unwrap_or("the value".to_owned());
+    let subject =
+        field.as_ref().map(|field| format!("`{field}`")).unwrap_or("the value".to_owned());
     let aside = evaluated.filter(|evaluated| *evaluated != place);
-    let aside = aside.and_then(|span| cx.sources.aside(span, "this is what it is"));
+    let aside = aside.and_then(|span| cx.sources.aside(span, "it is this"));
     if message.starts_with("tag not in the enum") {
         return Some(vec![tag(cx, label, value?, place, &subject).label(aside)]);
     }
-    let fault = if message.is_empty() {
+    if notes.iter().any(|note| note.contains("std.fail_with")) {
+        return Some(vec![Diagnostic::error(message).label(cx.sources.at(place, ""))]);
+    }
+    let fault = if message.is_empty() || message == "not a record" {
         let expected = expected(label);
         let got = value.map_or("something else".to_owned(), shown);
         let contract = cx.own(label.span).filter(|span| *span != place);
@@ -50,11 +54,16 @@ pub(crate) fn blame(cx: &Cx, label: &Label, value: Option<&NickelValue>) -> Opti
             .label(cx.sources.at(place, ""))
             .label(contract.and_then(|span| cx.sources.aside(span, "its contract")))
     } else {
-        let message = message.trim_end_matches('.');
+        let message = crate::machine::short(message.trim_end_matches('.'));
         Diagnostic::error(format!("{subject}: {message}")).label(cx.sources.at(place, ""))
     };
     let mut fault = fault.label(aside);
     fault.notes = notes;
+    let typed = cx.sources.get(place.src_id).map(|source| &*source.name);
+    if typed.is_some_and(|name| name.starts_with("--arg")) {
+        let field = field.unwrap_or("NAME".to_owned());
+        fault.notes.push(format!("`--arg` says a string; anything else: `--set args.{field}=..`"));
+    }
     Some(vec![fault])
 }
 
@@ -83,13 +92,15 @@ enum Owner {
 }
 
 fn owner(cx: &Cx, label: &Label, value: &NickelValue) -> Owner {
-    let text = cx.text(label.span).unwrap_or_default().trim();
-    let name = text.rsplit('.').next().unwrap_or_default();
-    if name == "Spec" {
+    let text = cx.text(label.span).unwrap_or_default();
+    if label.typ.to_string().ends_with("Spec") || text.trim().ends_with("Spec") {
         return Owner::Spec;
     }
-    let constructor = KINDS.iter().any(|(kind, _)| *kind == name) || name == "Platform";
-    if let Some(shape) = catalogue::shape(&format!("re.{name}")).filter(|_| constructor) {
+    // `re.Debian`; in the library, at a function: `Debian -> Dyn`.
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric());
+    let constructor =
+        words.find(|word| KINDS.iter().any(|(kind, _)| kind == word) || *word == "Platform");
+    if let Some(shape) = constructor.and_then(|name| catalogue::shape(&format!("re.{name}"))) {
         return Owner::Shape(shape);
     }
     if cx.own(label.span).is_some() {
@@ -118,14 +129,18 @@ fn extra_field(cx: &Cx, owner: &Owner, name: &str, key: RawSpan) -> Diagnostic {
                 .note(format!("known: {}", SECTIONS.join(", ")))
         }
         Owner::Shape(shape) if shape.path == "re.Image" && name == "from" => {
-            Diagnostic::error("an image has no field `from`").label(cx.sources.at(
-                key,
-                "put the base image first in `layers`; its configuration comes along",
-            ))
+            Diagnostic::error("an image has no field `from`").label(
+                cx.sources
+                    .at(key, "put the base image first in `layers`; its configuration comes along"),
+            )
         }
         Owner::Shape(shape) => {
             let hint = did_you_mean(name, shape.names());
-            let fault = Diagnostic::error(format!("`{}` has no field `{name}`", shape.path));
+            let owner = match shape.path.as_str() {
+                "re.Files.files" => "an entry of `re.Files`".to_owned(),
+                path => format!("`{path}`"),
+            };
+            let fault = Diagnostic::error(format!("{owner} has no field `{name}`"));
             if hint.is_empty() {
                 let known: Vec<&str> = shape.names().collect();
                 fault.label(cx.sources.at(key, "")).note(format!("known: {}", known.join(", ")))
@@ -139,13 +154,7 @@ fn extra_field(cx: &Cx, owner: &Owner, name: &str, key: RawSpan) -> Diagnostic {
 }
 
 /// A tag that is not among those of an enum.
-fn tag(
-    cx: &Cx,
-    label: &Label,
-    value: &NickelValue,
-    place: RawSpan,
-    subject: &str,
-) -> Diagnostic {
+fn tag(cx: &Cx, label: &Label, value: &NickelValue, place: RawSpan, subject: &str) -> Diagnostic {
     let written = value.as_enum_tag().map_or("something else".to_owned(), |t| t.label().to_owned());
     let known = label.typ.to_string();
     let known = known.trim_start_matches("[|").trim_end_matches("|]");
@@ -155,9 +164,8 @@ fn tag(
         .label(cx.sources.at(place, hint))
         .note(format!("known: {}", tags.join(", ")));
     if subject == "`network`" {
-        return fault.note(
-            "a step has no network of its own; 'recorded replays what `reimage lock` saw",
-        );
+        return fault
+            .note("a step has no network of its own; 'recorded replays what `reimage lock` saw");
     }
     fault
 }
@@ -191,6 +199,8 @@ fn expected(label: &Label) -> String {
         "String" => "a string".to_owned(),
         "Number" => "a number".to_owned(),
         "Bool" => "`true` or `false`".to_owned(),
+        // Lists of the library: the list is one, so it is an element.
+        "Strings" | "Argv" | "Paths" | "Globs" => "a string".to_owned(),
         typ if typ.starts_with("Array ") => "a list".to_owned(),
         typ if typ.starts_with('{') => "a record".to_owned(),
         typ => format!("what `{typ}` accepts"),

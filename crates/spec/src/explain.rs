@@ -117,7 +117,9 @@ impl Cx<'_> {
         let text = self.sources.text(at).unwrap_or_default();
         let field = self.field_of(at);
         if field.as_deref() == Some(text) {
-            let why = format!("inside a record, `{text}` is this record's own field: rename the outer one");
+            let why = format!(
+                "inside a record, `{text}` is this record's own field: rename the outer one"
+            );
             return Diagnostic::error(format!("`{text}` refers to itself"))
                 .label(self.sources.at(at, why));
         }
@@ -127,13 +129,17 @@ impl Cx<'_> {
     }
 
     fn missing(&self, id: LocIdent, record: PosIdx, access: PosIdx) -> Option<Diagnostic> {
-        let declared = id.pos.into_opt().and_then(|span| self.sources.own(span));
-        let access = self.own(access);
-        let at = declared.or(access).or_else(|| self.own(record))?;
         let all = definitions(self.sources);
-        let argument = all.iter().any(|d| {
-            matches!(&d.path[..], [section, name] if section == "args" && name == id.label())
-        });
+        let mut empty = all
+            .iter()
+            .filter(|d| d.value.is_none() && d.path.last().is_some_and(|name| name == id.label()));
+        let declared = empty.next().filter(|_| empty.next().is_none()).map(|d| d.key);
+        let written = id.pos.into_opt().and_then(|span| self.sources.own(span));
+        let access = self.own(access).or(written);
+        let at = declared.or(access).or_else(|| self.own(record))?;
+        let argument = all.iter().any(
+            |d| matches!(&d.path[..], [section, name] if section == "args" && name == id.label()),
+        );
         let aside = access.filter(|access| *access != at);
         let fault = Diagnostic::error(format!("missing definition for `{id}`"))
             .label(self.sources.at(at, "it has no value"))
@@ -177,6 +183,12 @@ fn unbound(name: LocIdent, sources: &Sources) -> Diagnostic {
     let label = name.pos.into_opt().and_then(|span| sources.at(span, "nothing has this name here"));
     let fault = Diagnostic::error(format!("unbound identifier `{name}`")).label(label);
     let word = name.label();
+    let file = name.pos.into_opt().and_then(|span| sources.get(span.src_id));
+    if file.is_some_and(|file| file.name.starts_with("--set")) {
+        return fault.note(format!(
+            "a string needs quotes, and the shell's around them: `--set 'PATH=\"{word}\"'`"
+        ));
+    }
     if word == "target" {
         return fault.note("declare `target | re.Platform,` at the top of the spec");
     }
@@ -213,7 +225,9 @@ pub(crate) fn generic(error: Error, files: &Files, sources: &Sources) -> Fault {
         Error::EvalError(data) => {
             let cx = Cx { files, sources, table: &data.ctxt.pos_table };
             data.ctxt.call_stack.0.iter().rev().find_map(|element| match element {
-                StackElem::Var { pos, .. } | StackElem::Fun(pos) | StackElem::App(pos) => cx.own(*pos),
+                StackElem::Var { pos, .. } | StackElem::Fun(pos) | StackElem::App(pos) => {
+                    cx.own(*pos)
+                }
                 StackElem::Field { pos_access, .. } => cx.own(*pos_access),
             })
         }
@@ -244,7 +258,16 @@ pub(crate) fn generic(error: Error, files: &Files, sources: &Sources) -> Fault {
             Theirs::Warning => Severity::Warning,
             _ => Severity::Error,
         };
-        faults.push(Diagnostic { severity, message: found.message, labels, notes: found.notes });
+        // The parser names the file by its path on this machine; the label says where.
+        let message = found.message.split(" when parsing ").next().unwrap_or_default().to_owned();
+        let mut notes = found.notes;
+        if labels.iter().any(|label| label.file.starts_with("--set")) && notes.is_empty() {
+            notes.push(
+                "a string needs quotes, and the shell's around them: `--set 'PATH=\"..\"'`"
+                    .to_owned(),
+            );
+        }
+        faults.push(Diagnostic { severity, message, labels, notes });
     }
     faults
 }

@@ -23,6 +23,7 @@ mod outline;
 mod overrides;
 mod project;
 mod sources;
+mod stacks;
 mod suggest;
 mod targets;
 mod walk;

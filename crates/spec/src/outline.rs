@@ -51,7 +51,10 @@ impl Outline<'_> {
                     for name in def.path.iter().filter_map(|name| name.try_as_ident()) {
                         path.push(name.label().to_owned());
                         let Some(key) = name.pos.into_opt() else { continue };
-                        let value = def.value.as_ref().filter(|_| path.len() == above.len() + def.path.len());
+                        let value = def
+                            .value
+                            .as_ref()
+                            .filter(|_| path.len() == above.len() + def.path.len());
                         let value = value.and_then(|value| value.pos.into_opt());
                         self.definitions.push(Definition {
                             path: path.clone(),
