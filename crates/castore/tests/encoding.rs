@@ -82,9 +82,9 @@ fn the_page_is_right() {
     let page = parse(PAGE);
     let vectors = vectors();
     for (name, bytes) in &vectors {
-        let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        let (written, digest) = page.get(name).unwrap_or_else(|| panic!("no `{name}`: {hex}"));
-        assert_eq!(written, bytes, "{name}: {hex}");
+        let (written, digest) =
+            page.get(name).unwrap_or_else(|| panic!("no `{name}`: {bytes:02x?}"));
+        assert_eq!(written, bytes, "{name}: {bytes:02x?}");
         assert_eq!(*digest, Digest::of(bytes).to_string(), "{name}");
     }
     assert_eq!(page.len(), vectors.len());
