@@ -77,7 +77,7 @@ fn full() {
 #[test]
 fn a_read_only_disk() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let setup = "mkdir store && mount -t tmpfs tmpfs store && mount -o remount,ro store";
+    let setup = "mkdir store && mount -t tmpfs tmpfs store && mount -o remount,bind,ro store";
     suffer(dir.path(), &["unshare", "-rm"], setup, "read_only");
 }
 
