@@ -75,6 +75,9 @@ pub(super) struct Suite {
     base: String,
 }
 
+/// What an index is called, and the forms of it that are offered: where below the suite, and what they must be.
+pub(super) type Offers = (String, Vec<(String, Expected)>);
+
 impl Suite {
     /// Fetches the `InRelease` of the first place that has an acceptable one.
     pub(super) fn open(
@@ -127,7 +130,7 @@ impl Suite {
         &self,
         components: &[String],
         architecture: &str,
-    ) -> Result<Vec<(String, Vec<(String, Expected)>)>, RepositoryError> {
+    ) -> Result<Vec<Offers>, RepositoryError> {
         let flat = vec![String::new()];
         let components = if self.release.suite.ends_with('/') { &flat } else { components };
         let mut indexes = Vec::new();

@@ -86,7 +86,7 @@ pub(super) struct Package {
 #[derive(Debug)]
 pub(super) struct Version {
     pub(super) package: PkgId,
-    pub(super) version: DebVersion,
+    pub(super) number: DebVersion,
     /// The native architecture or `all`.
     pub(super) architecture: Box<str>,
     /// 1 required, 2 important, 3 standard, 4 optional, 5 extra.
@@ -287,11 +287,11 @@ impl Universe {
     /// installed one.
     pub(super) fn candidate(&self, id: PkgId) -> Option<VerId> {
         let package = self.package(id);
-        let installed = package.installed.map(|id| &self.version_of(id).version);
+        let installed = package.installed.map(|id| &self.version_of(id).number);
         let mut best: Option<VerId> = None;
         for &id in &package.versions {
             let version = self.version_of(id);
-            let downgrade = installed.is_some_and(|installed| version.version < *installed);
+            let downgrade = installed.is_some_and(|installed| version.number < *installed);
             if !downgrade && best.is_none_or(|best| version.pin > self.version_of(best).pin) {
                 best = Some(id);
             }
@@ -331,9 +331,9 @@ impl Universe {
         entry.important |= flags("Important") || flags("Protected");
 
         let known = &self.packages[package.0 as usize].versions;
-        let at = known.partition_point(|&id| self.version_of(id).version > version);
+        let at = known.partition_point(|&id| self.version_of(id).number > version);
         if let Some(&id) = known.get(at)
-            && self.version_of(id).version.as_str() == version.as_str()
+            && self.version_of(id).number.as_str() == version.as_str()
         {
             return Ok(id);
         }
@@ -347,7 +347,7 @@ impl Universe {
             architecture: architecture.into(),
             priority: priority(reader.get("Priority")),
             source: source(reader.get("Source"), name, version.as_str()),
-            version,
+            number: version,
             dependencies,
             files: Vec::new(),
             pin: i16::MIN,

@@ -228,7 +228,7 @@ impl<'u> Marks<'u> {
         let mut found = Vec::new();
         if !ignored(target.package)
             && let Some(id) = self.which(target.package, which)
-            && target.admits(Some(&self.version(id).version))
+            && target.admits(Some(&self.version(id).number))
         {
             found.push(id);
         }
@@ -528,7 +528,7 @@ impl<'u> Marks<'u> {
     fn collect_dependents(&self, candidate: VerId, upgrade: &mut Vec<PkgId>) {
         let package = self.version(candidate).package;
         let Some(installed) = self.installed(package).filter(|id| *id != candidate) else { return };
-        let (old, new) = (&self.version(installed).version, &self.version(candidate).version);
+        let (old, new) = (&self.version(installed).number, &self.version(candidate).number);
         for &other in &self.present {
             let Some(id) = self.installed(other) else { continue };
             if self.state(other).mode == Mode::Install || upgrade.contains(&other) {
