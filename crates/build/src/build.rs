@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
+use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
 use reimage_oci::Layout;
 use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
 use reimage_sandbox::Zygote;
@@ -142,7 +143,7 @@ fn ingest_one(
 ) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
     let options = LocalOptions {
         project: step.project.clone(),
-        include: step.include.as_deref().map(Patterns::new).transpose()?.unwrap_or_default(),
+        include: step.include.as_deref().map(Patterns::new).transpose()?,
         exclude: Patterns::new(&step.exclude)?,
         gitignore: step.gitignore && step.unpack.is_none(),
     };
@@ -157,7 +158,7 @@ fn target_key(target: &Target, definitions: &[Digest]) -> Digest {
         Section::Images => "image",
         Section::Exports | Section::Steps => "tree",
     };
-    let versions = format!("{} {}", baseline::VERSION, reimage_oci::VERSIONS);
+    let versions = format!("{} {DRIVER_VERSION} {SCRUB_VERSION}", baseline::VERSION);
     Digest::of(format!("{MEMO}\n{kind}\n{versions}\n{definition}\n").as_bytes())
 }
 
@@ -169,7 +170,7 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
     let there = match &output {
         TargetOutput::Passed => true,
         TargetOutput::Tree(digest) => context.store.tree_is_complete(digest)?,
-        TargetOutput::Image(image) => context.layout.is_complete(&image.digest),
+        TargetOutput::Image(image) => image::is_there(context.layout, image)?,
     };
     Ok(there.then_some(output))
 }

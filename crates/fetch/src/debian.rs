@@ -1,5 +1,7 @@
-//! Debian repositories: which packages a list of names means, and where their files are.
+//! Debian repositories: which packages a list of names means, where their files are, and how they are installed.
 
+pub mod deb;
+pub mod install;
 mod keyring;
 mod lock;
 mod mirrors;
@@ -12,7 +14,6 @@ mod sources;
 mod testing;
 mod universe;
 mod version;
-
 pub use keyring::{Keyring, KeyringError, Verified};
 pub use lock::{Archives, DebianError, DebianLocked, DebianQuery};
 pub use mirrors::{DebianConfig, MirrorError, Place};

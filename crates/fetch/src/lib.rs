@@ -1,8 +1,10 @@
 //! Resolves and fetches the sources of reimage: opens sockets, runs nothing.
 
+mod archive;
 pub mod debian;
+
+pub use archive::{ArchiveError, Limits, Refusal, unpack};
 mod http;
 mod sources;
-
 pub use http::{Downloader, Expected, Fetched, HttpConfig, HttpError, Progress, Proxies};
 pub use sources::{Sources, SourcesConfig};

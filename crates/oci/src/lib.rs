@@ -5,12 +5,33 @@
 //! before anything leaves and is the same in a layout, an archive and a registry. Knows no network, no store
 //! and no clock: contents come from a function that opens a digest, times from the caller.
 
+mod assemble;
 mod compress;
+mod config;
+mod decode;
+mod document;
 mod layer;
+mod layout;
 mod pack;
 mod profile;
+mod reference;
+mod spool;
 mod tar;
+mod unpack;
+mod verify;
 
+pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble};
+pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
+pub use decode::decode;
+pub use document::{
+    Blob, CONFIG, Descriptor, DocumentError, History, INDEX, ImageConfig, Index, MANIFEST,
+    Manifest, Platform, RootFs,
+};
 pub use layer::{LayerContent, LayerError};
+pub use layout::{BlobWriter, Layout, LayoutError, Pruned, REF_NAME, Session, StoredImage};
 pub use pack::{PackError, PackedLayer, pack, write_tar};
 pub use profile::Profile;
+pub use reference::{Reference, ReferenceError};
+pub use spool::Spool;
+pub use unpack::{Limits, UnpackError, unpack};
+pub use verify::VerifiedReader;

@@ -57,7 +57,7 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Only while a fully visible /proc is still mounted here does the kernel allow a new one.
     mount("proc", &proc, "proc", flags, None).during(|| "mount /proc".into())?;
-    mask_proc(&proc, &start.root.path.join("dev/null"))?;
+    mask_proc(start.ids, &proc, &start.root.path.join("dev/null"))?;
     rustix::process::fchdir(&start.root.dir).during(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").during(|| "pivot into the root".into())?;
     unmount(".", UnmountFlags::DETACH).during(|| "leave the host's root".into())?;

@@ -31,6 +31,9 @@ pub(crate) fn run(ids: Ids, socket: OwnedFd, parent: Pid) -> ! {
     sys::ignore_terminal_signals();
     // Orphaned sandboxes come to us, so that we can wait for the end of the last of them.
     let _old_kernel = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    if ids != Ids::Full {
+        own_binfmt_misc();
+    }
     let mut children = Vec::new();
     if let Ok(watch) = pidfd_open(parent, PidfdFlags::empty())
         && getppid() == Some(parent)
@@ -39,6 +42,21 @@ pub(crate) fn run(ids: Ids, socket: OwnedFd, parent: Pid) -> ! {
     }
     end(children);
     sys::terminate(0)
+}
+
+/// Gives our user namespace its own, empty set of binary formats (Linux 6.7): what the machine has
+/// registered for emulators must not run in a step. It lasts as long as the namespace.
+fn own_binfmt_misc() {
+    if let Ok(Fork::Child) = sys::fork() {
+        if sys::namespaces(libc::CLONE_NEWNS).is_ok() {
+            let flags = rustix::mount::MountFlags::empty();
+            let _older_kernel =
+                rustix::mount::mount("binfmt_misc", "/proc", "binfmt_misc", flags, None);
+        }
+        sys::terminate(0)
+    }
+    // Reaped here: nobody else is our child yet.
+    let _reaped = wait(WaitOptions::empty());
 }
 
 fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>) {

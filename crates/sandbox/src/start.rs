@@ -35,9 +35,12 @@ fn prepare(setting: IdsSetting) -> Result<Ids, Unavailable> {
             advice: "build on an x86-64 machine, or use results that one has made".into(),
         });
     }
-    let full = privileged() && maps_every_id();
     match setting {
-        IdsSetting::Auto if full => return Ok(Ids::Full),
+        IdsSetting::Auto if privileged() && maps_every_id() => Ok(Ids::Full),
+        // Root of a container that maps enough ids: as good as subordinate ids of our own.
+        IdsSetting::Auto | IdsSetting::Mapped if privileged() && least_covered() > 65_535 => {
+            Ok(Ids::Mapped)
+        }
         IdsSetting::Auto | IdsSetting::Notify => {
             try_namespace()?;
             enter_single().map_err(|error| refused(&error))?;
@@ -57,11 +60,18 @@ fn privileged() -> bool {
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID))
 }
 
-/// Whether at least the ids 0 to 65,534 exist here.
+/// Whether we are in the initial user namespace, or one in which every id means itself.
 fn maps_every_id() -> bool {
+    least_covered() == u64::from(u32::MAX)
+}
+
+/// How many ids exist here, from 0 on.
+fn least_covered() -> u64 {
     ["/proc/self/uid_map", "/proc/self/gid_map"]
         .iter()
-        .all(|map| fs::read_to_string(map).is_ok_and(|map| covered(&map) >= 65_535))
+        .map(|map| fs::read_to_string(map).map_or(0, |map| covered(&map)))
+        .min()
+        .unwrap_or(0)
 }
 
 /// How many ids from 0 on a map covers without a gap.
@@ -161,47 +171,41 @@ fn enter_mapped() -> Result<(), Unavailable> {
         advice: "install newuidmap and newgidmap (package uidmap), or use the setting `ids = auto`"
             .into(),
     };
+    // The tools must run outside the namespace that they map.
+    let entered = enter_mapped_by(|me| {
+        maps.iter().all(|(tool, id, first, count)| {
+            let map = [me, "0", &id.to_string(), "1", "1", &first.to_string(), &count.to_string()]
+                .map(String::from);
+            Program::new(tool).args(map).status().is_ok_and(|status| status.success())
+        })
+    });
+    entered.map_err(io)?;
+    let (root_uid, root_gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(root_gid, root_gid, root_gid).map_err(|e| io(e.into()))?;
+    rustix::thread::set_thread_res_uid(root_uid, root_uid, root_uid).map_err(|e| io(e.into()))
+}
+
+/// Enters a user namespace whose map is written, given our pid, by a child that stays outside.
+fn enter_mapped_by(map: impl FnOnce(&str) -> bool) -> io::Result<()> {
     let me = getpid().as_raw_nonzero().to_string();
-    let (mut ready, mut go) = io::pipe().map_err(io)?;
-    // The tools must run outside the namespace that they map: a child stays behind.
-    match sys::fork().map_err(io)? {
+    let (mut ready, mut go) = io::pipe()?;
+    match sys::fork()? {
         Fork::Child => {
             drop(go);
             let mut byte = [0];
-            let ok = ready.read_exact(&mut byte).is_ok()
-                && maps.iter().all(|(tool, id, first, count)| {
-                    let map = [
-                        &me,
-                        "0",
-                        &id.to_string(),
-                        "1",
-                        "1",
-                        &first.to_string(),
-                        &count.to_string(),
-                    ]
-                    .map(String::from);
-                    Program::new(tool).args(map).status().is_ok_and(|status| status.success())
-                });
-            sys::terminate(i32::from(!ok))
+            let mapped = ready.read_exact(&mut byte).is_ok() && map(&me);
+            sys::terminate(i32::from(!mapped))
         }
         Fork::Parent(child) => {
             drop(ready);
-            let entered = sys::namespaces(libc::CLONE_NEWUSER);
-            if entered.is_ok() {
-                go.write_all(b"g").map_err(io)?;
-            }
+            let entered = sys::namespaces(libc::CLONE_NEWUSER).and_then(|()| go.write_all(b"g"));
             drop(go);
             let waited = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
-            entered.map_err(|error| refused(&error))?;
-            match waited.ok().flatten().and_then(|(_, status)| status.exit_status()) {
-                Some(0) => {}
-                _ => return Err(io(io::Error::other("newuidmap or newgidmap failed"))),
+            entered?;
+            match waited?.and_then(|(_, status)| status.exit_status()) {
+                Some(0) => Ok(()),
+                _ => Err(io::Error::other("the ids could not be mapped")),
             }
-            let (root_uid, root_gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
-            rustix::thread::set_thread_res_gid(root_gid, root_gid, root_gid)
-                .map_err(|e| io(e.into()))?;
-            rustix::thread::set_thread_res_uid(root_uid, root_uid, root_uid)
-                .map_err(|e| io(e.into()))
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) fn assemble(
                     entered[node] = true;
                     frames.push((node, true));
                     let children = walker.nodes[node].children.iter().rev();
-                    frames.extend(children.flatten().map(|child| (*child, false)));
+                    frames.extend(children.filter_map(|child| Some((child.node?, false))));
                 }
                 continue;
             }
@@ -50,7 +50,7 @@ pub(crate) fn assemble(
                 Some(Content::Later(_)) | None => continue,
             };
             let ids: Option<Vec<StepId>> =
-                found.children.iter().map(|child| child.and_then(|child| done[child])).collect();
+                found.children.iter().map(|child| done[child.node?]).collect();
             // Whose child is wrong has been reported there.
             let Some(ids) = ids else { continue };
             let mut kind = kind.clone();

@@ -94,7 +94,7 @@ impl Diagnostics {
         Self { list, sources }
     }
 
-    /// Each, in the order in which they were found.
+    /// Each, by its place.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.list.iter()
     }

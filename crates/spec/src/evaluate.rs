@@ -30,7 +30,7 @@ use crate::{
     overrides::{self, Override, quoted},
     project::Project,
     sources::Sources,
-    targets,
+    stacks, targets,
     walk::Walker,
 };
 
@@ -250,6 +250,14 @@ impl Prepared {
                     .note("such as `{ images = { web | re.Image = { .. } } } | re.Spec`"),
             ]);
         }
+        if crate::machine::field(&spec, "step").is_some() {
+            let label = machine.at(machine.span(&[&spec]), "put it into a section");
+            return Err(vec![
+                Diagnostic::error("a spec is a record of sections, got a step")
+                    .label(label)
+                    .note("such as `{ images = { web | re.Image = { .. } } } | re.Spec`"),
+            ]);
+        }
         if !self.overrides.is_empty() {
             let plain = machine.eval(self.plain.clone())?;
             let faults = overrides::check(machine, &plain, &self.overrides);
@@ -290,12 +298,13 @@ fn run(
         }
     }
     targets::later(&walker, &mut faults);
+    faults.extend(stacks::files(&walker, &names));
     if !faults.is_empty() {
         return Err(faults);
     }
     let mut spec = assemble(&walker, &roots, &names)?;
     spec.baseline = baseline;
-    let warnings = Diagnostics::default();
+    let warnings = walker.machine.sources.diagnostics(stacks::two_roots(&walker, &names));
     let closure = prepared.closure.files.into_iter().collect();
     let absent: BTreeSet<PathBuf> = prepared
         .closure

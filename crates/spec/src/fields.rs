@@ -18,6 +18,12 @@ pub(crate) struct Value {
     pub(crate) name: String,
 }
 
+/// A key of the user's, with its place.
+pub(crate) struct Key {
+    pub(crate) name: String,
+    pub(crate) span: Option<RawSpan>,
+}
+
 /// A record that is being read.
 pub(crate) struct Fields<'m, 'a> {
     pub(crate) machine: &'m mut Machine<'a>,
@@ -102,6 +108,7 @@ impl<'m, 'a> Fields<'m, 'a> {
             !self.left.iter().any(|(field, value, _)| field == name && value.value.is_some());
         if absent {
             let doc = catalogue::doc(&self.owner, name).unwrap_or_default();
+            let doc = doc.split(". ").next().unwrap_or_default();
             let text = format!("`{}` needs it: {doc}", self.owner);
             let text = text.trim_end_matches(['.', ' ', ':']).to_owned();
             let message = format!("missing definition for `{}{name}`", self.prefix);
@@ -127,11 +134,12 @@ impl<'m, 'a> Fields<'m, 'a> {
         if faults.is_empty() { Ok(read) } else { Err(faults) }
     }
 
-    /// The entries of a record whose keys are the user's: with the place of each key.
-    pub(crate) fn entries(
+    /// The entries of a record whose keys are the user's, sorted.
+    pub(crate) fn entries<T>(
         &mut self,
         value: &Value,
-    ) -> Result<Vec<(String, Option<RawSpan>, Value)>, Fault> {
+        read: impl Fn(&mut Self, &Key, Value) -> Result<T, Fault>,
+    ) -> Result<Vec<(Key, T)>, Fault> {
         let Some(entries) = fields(&value.value) else {
             return Err(self.expected(value, "a record"));
         };
@@ -139,23 +147,24 @@ impl<'m, 'a> Fields<'m, 'a> {
             .filter(|(_, field)| !field.is_empty_optional())
             .map(|(key, field)| (*key, field.clone()))
             .collect();
-        let mut read = Vec::with_capacity(entries.len());
+        let mut all = Vec::with_capacity(entries.len());
         let mut faults = Vec::new();
         for (key, field) in entries {
             let span = key.pos.into_opt().and_then(|span| self.machine.sources.own(span));
-            let label = key.label().to_owned();
+            let key = Key { name: key.label().to_owned(), span: span.or(value.span) };
             if field.value.is_none() {
-                let message = format!("missing definition for `{}.{label}`", value.name);
-                faults.push(Diagnostic::error(message).label(self.machine.at(span, "")));
+                let message = format!("missing definition for `{}.{}`", value.name, key.name);
+                faults.push(Diagnostic::error(message).label(self.machine.at(key.span, "")));
                 continue;
             }
-            match self.evaluated(format!("{}.{label}", value.name), &field) {
-                Ok(entry) => read.push((label, span, entry)),
+            let entry = self.evaluated(format!("{}.{}", value.name, key.name), &field);
+            match entry.and_then(|entry| read(self, &key, entry)) {
+                Ok(entry) => all.push((key, entry)),
                 Err(fault) => faults.extend(fault),
             }
         }
-        read.sort_by(|a, b| a.0.cmp(&b.0));
-        if faults.is_empty() { Ok(read) } else { Err(faults) }
+        all.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+        if faults.is_empty() { Ok(all) } else { Err(faults) }
     }
 
     /// The elements of a list, evaluated.

@@ -1,5 +1,7 @@
 //! From the record of a step to what the plan knows of it: one function a constructor.
 
+use std::collections::BTreeMap;
+
 use reimage_castore::TreePath;
 use reimage_plan::{
     Command, Compression, Config, Copy, Debian, FileContent, FileEntry, Files, Healthcheck, Http,
@@ -12,8 +14,8 @@ use crate::{
     local,
     machine::Fault,
     words::{
-        argv, boolean, date, duration, environment, list, mode, number, owner, path, platform,
-        port, removable, size, stack, step, string, strings, tag, texts, tree_path,
+        argv, boolean, date, duration, environment, key_path, list, mode, number, owner, path,
+        platform, port, removable, size, stack, step, string, strings, tag, texts,
     },
 };
 
@@ -53,27 +55,11 @@ pub(crate) fn unpack(fields: &mut Fields) -> Option<Unpack> {
 
 fn files(fields: &mut Fields) -> Option<Files> {
     let files = fields.need("files", |fields, value| {
-        let mut files = std::collections::BTreeMap::new();
-        let mut faults = Vec::new();
-        for (key, span, value) in fields.entries(&value)? {
-            let refused = |message: String| vec![Diagnostic::error(message)];
-            let path = tree_path(&key).and_then(|path| {
-                if path.is_root() { Err("`/` is the root itself".to_owned()) } else { Ok(path) }
-            });
-            match (path, entry(fields, value)) {
-                (Ok(path), Ok(entry)) if !files.contains_key(&path) => {
-                    files.insert(path, entry);
-                }
-                (Err(why), _) => faults.extend(
-                    refused(format!("`files`: {why}"))
-                        .into_iter()
-                        .map(|d| d.label(fields.machine.at(span.or(fields.span), ""))),
-                ),
-                (_, Err(fault)) => faults.extend(fault),
-                (Ok(_), Ok(_)) => faults.extend(refused(format!("`files` names `{key}` twice"))),
-            }
-        }
-        if faults.is_empty() { Ok(files) } else { Err(faults) }
+        let entries = fields.entries(&value, |fields, key, value| {
+            Ok((key_path(fields, key, "files")?, entry(fields, value)?))
+        })?;
+        // Equal keys are one field of a record, and `TreePath` reads no two keys alike.
+        Ok(entries.into_iter().map(|(_, entry)| entry).collect::<BTreeMap<_, _>>())
     })?;
     let below = |path: &TreePath| {
         let above = path.ancestors().find(|above| {
@@ -132,7 +118,11 @@ fn url(fields: &mut Fields, value: Value) -> Result<String, Fault> {
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     let why = match host {
         None | Some("") => "expected `https://..` or `http://..`",
-        Some(host) if host.contains('@') => "credentials are the machine's, not the spec's",
+        Some(host) if host.contains('@') => {
+            let message = format!("`{name}` holds credentials");
+            let fault = Diagnostic::error(message).label(fields.machine.at(span, ""));
+            return Err(vec![fault.note("credentials are the machine's, not the spec's")]);
+        }
         Some(_) if url.chars().any(|c| c.is_whitespace() || c.is_control()) => "it holds a blank",
         Some(_) => return Ok(url),
     };
@@ -250,26 +240,11 @@ fn later(fields: &Fields, value: &Value, what: &str) -> Fault {
     fields.fault(value, format!("{what} is not in this version of reimage yet"))
 }
 
-fn inputs(
-    fields: &mut Fields,
-    value: Value,
-) -> Result<std::collections::BTreeMap<TreePath, StepId>, Fault> {
-    let mut inputs = std::collections::BTreeMap::new();
-    for (key, span, entry) in fields.entries(&value)? {
-        let fault = |why: String| {
-            vec![
-                Diagnostic::error(format!("`inputs`: {why}"))
-                    .label(fields.machine.at(span.or(entry.span), "")),
-            ]
-        };
-        let path = tree_path(&key).map_err(fault)?;
-        if path.is_root() {
-            return Err(fault("`/` is the root itself; put the step into `from`".to_owned()));
-        }
-        let step = step(fields, entry)?;
-        inputs.insert(path, step);
-    }
-    Ok(inputs)
+fn inputs(fields: &mut Fields, value: Value) -> Result<BTreeMap<TreePath, StepId>, Fault> {
+    let entries = fields.entries(&value, |fields, key, value| {
+        Ok((key_path(fields, key, "inputs")?, step(fields, value)?))
+    })?;
+    Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
 fn limits(fields: &mut Fields, value: Value) -> Result<Limits, Fault> {

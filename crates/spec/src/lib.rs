@@ -6,6 +6,7 @@
 //! wrote.
 
 mod assemble;
+mod blame;
 mod budget;
 mod catalogue;
 mod diagnostic;
@@ -18,9 +19,11 @@ mod loader;
 mod local;
 mod machine;
 mod name;
+mod outline;
 mod overrides;
 mod project;
 mod sources;
+mod stacks;
 mod suggest;
 mod targets;
 mod walk;

@@ -5,7 +5,7 @@
 //! Nickel itself opens no file.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ffi::OsStr,
     path::{Path, PathBuf},
 };
@@ -88,8 +88,9 @@ impl Loader<'_> {
         self.load(wanted);
     }
 
-    fn load(&mut self, mut wanted: Vec<Wanted>) {
-        while let Some(file) = wanted.pop() {
+    fn load(&mut self, wanted: Vec<Wanted>) {
+        let mut wanted = VecDeque::from(wanted);
+        while let Some(file) = wanted.pop_front() {
             let name = SourcePath::Path(file.path.clone(), file.format);
             if self.hub.sources.file_ids.contains_key(&name) {
                 continue;

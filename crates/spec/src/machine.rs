@@ -87,13 +87,23 @@ pub(crate) fn field<'r>(record: &'r NickelValue, name: &str) -> Option<&'r Field
     record.as_record()?.into_opt()?.fields.get(&LocIdent::from(name))
 }
 
+/// The beginning of a text that may be long.
+pub(crate) fn short(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}..", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// What a value is, for people.
 pub(crate) fn shown(value: &NickelValue) -> String {
     if let Some(text) = value.as_string() {
-        return format!("the string `{text}`");
+        return format!("the string `{}`", short(text));
     }
     if let Some(number) = value.as_number() {
-        return format!("the number {number}");
+        let number = number.to_string();
+        let plain = number.len() <= 20 && !number.contains('/');
+        return if plain { format!("the number {number}") } else { "this number".to_owned() };
     }
     match value.type_of() {
         Some("Array") => "a list".to_owned(),

@@ -65,6 +65,11 @@ impl Sources {
         self.get(span.src_id)?.text.get(span.to_range::<usize>())
     }
 
+    /// Every file with its text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (FileId, &str)> {
+        self.known.iter().map(|(id, source)| (*id, &*source.text))
+    }
+
     /// A primary label there.
     pub(crate) fn at(&self, span: RawSpan, text: impl Into<String>) -> Option<Label> {
         let source = self.get(span.src_id)?;
@@ -97,7 +102,7 @@ impl Sources {
         Some(Place { file: source.name.clone(), line, column })
     }
 
-    /// Diagnostics, each once, with the files they point into.
+    /// Diagnostics, each once and by their places, with the files they point into.
     pub(crate) fn diagnostics(&self, all: Vec<Diagnostic>) -> Diagnostics {
         let mut list: Vec<Diagnostic> = Vec::with_capacity(all.len());
         for diagnostic in all {
@@ -105,6 +110,12 @@ impl Sources {
                 list.push(diagnostic);
             }
         }
+        // In the order of the files; what has no place comes first.
+        let place = |d: &Diagnostic| {
+            let label = d.labels.iter().find(|label| label.primary).or(d.labels.first());
+            label.map(|label| (label.file.clone(), label.span.start))
+        };
+        list.sort_by_cached_key(place);
         let named = |s: &&Source| list.iter().flat_map(|d| &d.labels).any(|l| l.file == s.name);
         let sources = self.known.values().filter(named);
         let sources = sources.map(|s| (s.name.clone(), Arc::clone(&s.text))).collect();

@@ -182,6 +182,7 @@ pub(crate) fn walk(
         let span = walker.machine.span(&raw).or(key);
         match walker.walk(Value { value, span, name: path.clone() }, root) {
             Ok(node) => {
+                walker.known.push((node, section, name.clone()));
                 if section == Section::Images && walker.nodes[node].kind != "image" {
                     let kind = walker.nodes[node].kind;
                     let label = walker.machine.at(span, format!("this is a `{kind}`"));

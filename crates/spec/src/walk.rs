@@ -25,8 +25,8 @@ use crate::{
 pub(crate) struct Node {
     /// What it is; none if something is wrong with it.
     pub(crate) content: Option<Content>,
-    /// The nodes that its references stand for, by their numbers; none if one is wrong.
-    pub(crate) children: Vec<Option<usize>>,
+    /// Its references, by their numbers.
+    pub(crate) children: Vec<Child>,
     /// Where it was written.
     pub(crate) span: Option<RawSpan>,
     /// What is wrong with it or where it is used.
@@ -34,6 +34,14 @@ pub(crate) struct Node {
     /// Its constructor, in lower case.
     pub(crate) kind: &'static str,
     open: bool,
+}
+
+/// A reference from one step to another.
+pub(crate) struct Child {
+    /// The node it stands for; none if that is wrong.
+    pub(crate) node: Option<usize>,
+    /// Where it was written.
+    pub(crate) span: Option<RawSpan>,
 }
 
 #[expect(clippy::disallowed_types, reason = "addresses are only looked up, never listed")]
@@ -45,6 +53,8 @@ pub(crate) struct Walker<'a> {
     pub(crate) nodes: Vec<Node>,
     /// How many references were followed.
     pub(crate) visits: usize,
+    /// Fields that were walked by their names.
+    pub(crate) known: Vec<(usize, Section, String)>,
     memo: Memo,
     /// Keeps each record alive, lest its address be used again.
     keep: Vec<NickelValue>,
@@ -60,7 +70,8 @@ enum Frame {
 impl<'a> Walker<'a> {
     pub(crate) fn new(machine: Machine<'a>) -> Self {
         let (nodes, keep, path) = (Vec::new(), Vec::new(), Vec::new());
-        Self { machine, nodes, visits: 0, memo: Memo::new(), keep, path }
+        let (known, memo) = (Vec::new(), Memo::new());
+        Self { machine, nodes, visits: 0, known, memo, keep, path }
     }
 
     /// The node of a step and all below it; none if it is no step. `root` is the spec, for names.
@@ -80,7 +91,7 @@ impl<'a> Walker<'a> {
             match (parent, node) {
                 (None, node) => result = node,
                 (Some((parent, number)), Ok(node)) => {
-                    self.nodes[parent].children[number] = Some(node);
+                    self.nodes[parent].children[number].node = Some(node);
                 }
                 (Some((parent, _)), Err(fault)) => self.nodes[parent].faults.extend(fault),
             }
@@ -95,7 +106,7 @@ impl<'a> Walker<'a> {
         frames: &mut Vec<Frame>,
     ) -> Result<usize, Fault> {
         self.visits += 1;
-        let address = format!("{:p}", value.value);
+        let address = address(&value.value);
         if let Some(&node) = self.memo.get(&address) {
             return self.again(node, &value, root);
         }
@@ -117,7 +128,8 @@ impl<'a> Walker<'a> {
         let faults = reading.finish();
         let content = content.filter(|_| faults.is_empty());
         let node = self.nodes.len();
-        let children = vec![None; references.len()];
+        let child = |value: &Value| Child { node: None, span: value.span };
+        let children = references.iter().map(child).collect();
         self.nodes.push(Node { content, children, span, faults, kind, open: true });
         self.memo.insert(address, node);
         self.memo.insert(print, node);
@@ -157,7 +169,10 @@ impl<'a> Walker<'a> {
     ///
     /// Looks only at fields that were evaluated anyway: what no target needs stays untouched.
     pub(crate) fn names(&mut self, root: &NickelValue) -> Vec<Vec<(Section, String)>> {
-        let mut names = vec![Vec::new(); self.nodes.len()];
+        let mut names: Vec<Vec<(Section, String)>> = vec![Vec::new(); self.nodes.len()];
+        for (node, section, name) in &self.known {
+            names[*node].push((*section, name.clone()));
+        }
         for section in [Section::Steps, Section::Images, Section::Exports, Section::Checks] {
             let block = field(root, &section.to_string()).filter(|f| evaluated(f.value.as_ref()));
             let Some(block) = block.and_then(|f| f.value_with_pending_contracts()) else {
@@ -175,12 +190,16 @@ impl<'a> Walker<'a> {
             steps.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
             for (name, value) in steps {
                 let Ok(value) = self.machine.eval(value) else { continue };
-                let known = self.memo.get(&format!("{value:p}", value = value.clone()));
+                let known = self.memo.get(&address(&value));
                 let known = known.or_else(|| self.memo.get(&fingerprint(&value)));
                 if let Some(&node) = known {
                     names[node].push((section, name));
                 }
             }
+        }
+        for names in &mut names {
+            names.sort_by(|a, b| (a.0, a.1.len(), &a.1).cmp(&(b.0, b.1.len(), &b.1)));
+            names.dedup();
         }
         names
     }
@@ -209,6 +228,11 @@ fn evaluated(value: Option<&NickelValue>) -> bool {
         Some(thunk) => thunk.state() == ThunkState::Evaluated,
         None => true,
     })
+}
+
+/// The address of a value; of the value itself, not of the reference to it.
+fn address(value: &NickelValue) -> String {
+    format!("{:p}", *value)
 }
 
 /// What the fields of a record hold, by address: two records with one fingerprint are the same step.

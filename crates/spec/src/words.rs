@@ -7,7 +7,7 @@ use reimage_plan::{Mode, Owner, Platform, StepId};
 
 use crate::{
     diagnostic::Diagnostic,
-    fields::{Fields, Value},
+    fields::{Fields, Key, Value},
     machine::Fault,
 };
 
@@ -61,12 +61,10 @@ pub(crate) fn removable(
     fields: &mut Fields,
     value: Value,
 ) -> Result<BTreeMap<String, Option<String>>, Fault> {
-    let mut all = BTreeMap::new();
-    for (key, _, entry) in fields.entries(&value)? {
-        let entry = if entry.value.is_null() { None } else { Some(string(fields, entry)?) };
-        all.insert(key, entry);
-    }
-    Ok(all)
+    let entries = fields.entries(&value, |fields, _, entry| {
+        if entry.value.is_null() { Ok(None) } else { string(fields, entry).map(Some) }
+    })?;
+    Ok(entries.into_iter().map(|(key, entry)| (key.name, entry)).collect())
 }
 
 /// The same for an environment: names without `=`.
@@ -74,21 +72,34 @@ pub(crate) fn environment(
     fields: &mut Fields,
     value: Value,
 ) -> Result<BTreeMap<String, Option<String>>, Fault> {
-    let span = value.span;
-    let all = removable(fields, value)?;
-    match all.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
-        None => Ok(all),
-        Some(name) => Err(vec![
-            Diagnostic::error(format!("`{name}` is no name of an environment variable"))
-                .label(fields.machine.at(span, ""))
-                .note("a name is not empty and holds no `=`"),
-        ]),
-    }
+    let entries = fields.entries(&value, |fields, key, entry| {
+        if key.name.is_empty() || key.name.contains(['=', '\0']) {
+            let message = format!("`{}` is no name of an environment variable", key.name);
+            return Err(vec![
+                Diagnostic::error(message)
+                    .label(fields.machine.at(key.span, ""))
+                    .note("a name is not empty and holds no `=`"),
+            ]);
+        }
+        if entry.value.is_null() { Ok(None) } else { string(fields, entry).map(Some) }
+    })?;
+    Ok(entries.into_iter().map(|(key, entry)| (key.name, entry)).collect())
 }
 
 pub(crate) fn texts(fields: &mut Fields, value: Value) -> Result<BTreeMap<String, String>, Fault> {
-    let entries = fields.entries(&value)?;
-    entries.into_iter().map(|(key, _, entry)| Ok((key, string(fields, entry)?))).collect()
+    let entries = fields.entries(&value, |fields, _, entry| string(fields, entry))?;
+    Ok(entries.into_iter().map(|(key, entry)| (key.name, entry)).collect())
+}
+
+/// The key of a record as a path below the root of a tree.
+pub(crate) fn key_path(fields: &Fields, key: &Key, field: &str) -> Result<TreePath, Fault> {
+    let path = tree_path(&key.name).and_then(|path| {
+        if path.is_root() { Err("`/` is the root itself".to_owned()) } else { Ok(path) }
+    });
+    path.map_err(|why| {
+        let fault = Diagnostic::error(format!("`{field}`: {why}"));
+        vec![fault.label(fields.machine.at(key.span.or(fields.span), ""))]
+    })
 }
 
 /// A whole number within bounds, exactly.

@@ -51,7 +51,7 @@ fn decoded(profile: Profile, bytes: &[u8]) -> Vec<u8> {
     match profile {
         Profile::Gzip1 => flate2::read::MultiGzDecoder::new(bytes).read_to_end(&mut content),
         Profile::Zstd1 => zstd::Decoder::new(bytes).expect("a frame").read_to_end(&mut content),
-        Profile::Plain => (&*bytes).take(u64::MAX).read_to_end(&mut content),
+        Profile::Plain => bytes.take(u64::MAX).read_to_end(&mut content),
     }
     .expect("it decodes");
     content

@@ -54,6 +54,7 @@ fn watch(
     rustix::process::umask(rustix::fs::Mode::empty());
     let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
     namespaces(&command)?;
+    like_anybody().during(|| "drop a capability".into())?;
     let root = mounts::build(&command)?;
     let host_proc = mounts::open_host_proc()?;
     let mut rules = baseline();
@@ -81,7 +82,7 @@ fn watch(
     let listener = first_message(&socket)?;
     // init has pivoted: its root is ours too. The host's /proc lives on in this descriptor.
     rustix::process::fchdir(&host_proc).during(|| "enter the host's /proc".into())?;
-    let notifier = Notifier::new(ids, listener, host_proc, &command)?;
+    let notifier = Notifier::new(ids, listener, host_proc, &command, &root)?;
     wire::send(&socket, b"g", &[]).during(|| "release the step".into())?;
     let watch = Watch::new(&command, &root);
     let mut monitor =
@@ -96,9 +97,20 @@ fn watch(
     }
     let owners = notifier.owners(&root.upper, &root.uncaptured)?;
     drop(watch);
-    let Root { upper, input_uppers, uncaptured, .. } = root;
+    let Root { upper, inputs, uncaptured, .. } = root;
     let report = Report { status, voided, owners, uncaptured, ids, elapsed };
-    Ok((report, std::iter::once(upper).chain(input_uppers).collect()))
+    Ok((report, std::iter::once(upper).chain(inputs.into_iter().map(|(_, upper)| upper)).collect()))
+}
+
+/// Gives up the capability by which overlayfs tells real root from others: with it, files that are copied up
+/// keep their inode numbers, and rename treats their hard links differently.
+fn like_anybody() -> rustix::io::Result<()> {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None)?;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(CapabilitySet::DAC_READ_SEARCH);
+    }
+    set_capabilities(None, sets)
 }
 
 fn namespaces(command: &Command) -> Result<(), Failure> {
@@ -165,11 +177,16 @@ impl Monitor<'_> {
             } else if !calls.is_empty() {
                 listening = false; // the last process under the filter is gone
             }
-            if !asked.is_empty() && !ending {
+            if ending {
+                continue;
+            }
+            if !asked.is_empty() {
+                // Whatever it says, or that it is gone, means the same.
+                let _word = wire::receive(self.caller);
                 self.voided.push(Void::Stopped);
             }
             self.voided.extend(self.watch.look(self.started));
-            if !ending && (!self.voided.is_empty() || self.notifier.must_end()) {
+            if !self.voided.is_empty() || self.notifier.must_end() {
                 ending = true;
                 let killed = pidfd_send_signal(&init, Signal::KILL);
                 killed.during(|| "end the step".into())?;

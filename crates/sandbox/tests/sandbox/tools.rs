@@ -19,6 +19,9 @@ const PROGRAMS: &[&str] = &[
     "wc", "hostname", "sync",
 ];
 
+/// perl's syscall wants strings that it may write to; numbers are those of x86-64.
+const SYSCALL: &str = "sub sc { my @a = @_; my $n = shift @a; syscall($n, @a) } ";
+
 /// Everything that a test needs.
 pub(crate) struct Lab {
     pub(crate) zygote: Zygote,
@@ -87,7 +90,7 @@ impl Lab {
 
     /// A perl script in the test root.
     pub(crate) fn perl(&self, script: &str) -> Command {
-        self.command(&["perl", "-e", script])
+        self.command(&["perl", "-e", &format!("{SYSCALL}{script}")])
     }
 
     /// Runs a command and gathers what it says on both streams.

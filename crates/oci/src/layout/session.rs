@@ -1,0 +1,138 @@
+//! Adding to a layout: while a session lasts, nothing of the layout is taken away.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+};
+
+use fs_err as fs;
+use reimage_castore::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::{Layout, LayoutError, new_file, publish, to_json};
+use crate::{LayerContent, PackedLayer, Profile, assemble::Assembled, document::Blob, pack};
+
+/// The right to add blobs and names; many sessions of many processes at once.
+pub struct Session {
+    layout: Layout,
+    /// Held, never read.
+    _lock: File,
+}
+
+/// A blob on its way; gone when dropped.
+pub struct BlobWriter<'a> {
+    layout: &'a Layout,
+    file: NamedTempFile,
+}
+
+/// What a layer was packed to, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Memo {
+    profile: String,
+    digest: Sha256,
+    size: u64,
+    diff_id: Sha256,
+}
+
+impl Layout {
+    /// Begins to add; waits while blobs are being taken away.
+    pub fn session(&self) -> Result<Session, LayoutError> {
+        let lock = self.lock_file("use.lock")?;
+        if lock.try_lock().is_ok() {
+            // Nobody is here, so what lies about was left by somebody killed.
+            self.sweep().map_err(|e| self.io(e))?;
+            lock.unlock().map_err(|e| self.io(e))?;
+        }
+        lock.lock_shared().map_err(|e| self.io(e))?;
+        Ok(Session { layout: self.clone(), _lock: lock })
+    }
+
+    fn sweep(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.own("tmp"))?;
+        fs::create_dir_all(self.own("tmp"))
+    }
+}
+
+impl Session {
+    /// The layout.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Begins a blob.
+    pub fn new_blob(&self) -> Result<BlobWriter<'_>, LayoutError> {
+        let file = new_file(&self.layout.own("tmp")).map_err(|e| self.layout.io(e))?;
+        Ok(BlobWriter { layout: &self.layout, file })
+    }
+
+    /// Adds a document.
+    pub fn put(&self, blob: &Blob) -> Result<(), LayoutError> {
+        if self.layout.has(blob.descriptor.digest, blob.bytes.len() as u64) {
+            return Ok(());
+        }
+        let mut writer = self.new_blob()?;
+        writer.write_all(&blob.bytes).map_err(|e| self.layout.io(e))?;
+        writer.commit(blob.descriptor.digest)
+    }
+
+    /// Packs a layer into the layout; one that was packed before, and whose blob is there, is not packed again.
+    pub fn pack<R: Read>(
+        &self,
+        layer: &LayerContent,
+        profile: Profile,
+        file_time: i64,
+        open: impl Fn(&Digest) -> io::Result<R>,
+    ) -> Result<PackedLayer, LayoutError> {
+        let key = layer.key(profile, file_time);
+        if let Some(packed) = self.remembered(key) {
+            return Ok(packed);
+        }
+        let mut writer = self.new_blob()?;
+        let packed = pack(layer, profile, file_time, open, &mut writer)?;
+        writer.commit(packed.digest)?;
+        let PackedLayer { digest, size, diff_id, .. } = packed;
+        let memo = Memo { profile: profile.name().into(), digest, size, diff_id };
+        fs::create_dir_all(self.layout.own("layers-v1")).map_err(|e| self.layout.io(e))?;
+        self.layout.replace(&self.layout.own(&memo_name(key)), &to_json(&memo))?;
+        Ok(packed)
+    }
+
+    /// What the layer of this key was packed to, if its blob is there.
+    pub fn remembered(&self, key: Digest) -> Option<PackedLayer> {
+        // A memo that cannot be read is as none: it only saves work.
+        let bytes = fs::read(self.layout.own(&memo_name(key))).ok()?;
+        let Memo { profile, digest, size, diff_id } = serde_json::from_slice(&bytes).ok()?;
+        let profile = Profile::ALL.into_iter().find(|p| p.name() == profile)?;
+        self.layout.has(digest, size).then_some(PackedLayer { profile, digest, size, diff_id })
+    }
+
+    /// Adds an image's documents and gives it these names; its layers must be there.
+    pub fn add(&self, image: &Assembled, names: &[crate::Reference]) -> Result<(), LayoutError> {
+        self.put(&image.config)?;
+        self.put(&image.manifest)?;
+        self.name(&image.manifest.descriptor, names)
+    }
+}
+
+fn memo_name(key: Digest) -> String {
+    format!("layers-v1/{key}")
+}
+
+impl BlobWriter<'_> {
+    /// Puts the blob there under its digest, which the writer must have computed; it is durable then.
+    pub fn commit(self, digest: Sha256) -> Result<(), LayoutError> {
+        let path = self.layout.blob_path(digest);
+        publish(self.file, &path).map_err(|e| self.layout.io(e))
+    }
+}
+
+impl Write for BlobWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_file_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

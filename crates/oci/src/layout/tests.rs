@@ -1,0 +1,227 @@
+//! Layouts: names move, blobs are verified, pruning and adding do not meet, damage is told.
+
+use std::collections::BTreeMap;
+
+use reimage_castore::{Change, Diff, Digest, Entry, TreePath, View};
+
+use super::*;
+use crate::{
+    Assembled, Config, Image, ImageLayer, LayerContent, PackedLayer, Platform, Profile, assemble,
+};
+
+const F: i64 = 1_793_491_200;
+
+fn layer(content: &'static [u8]) -> LayerContent {
+    let mut diff = Diff::new();
+    let entry = Entry::file(Digest::of(content), content.len() as u64);
+    diff.insert(TreePath::new("x").expect("a good path"), Change::Put(entry));
+    LayerContent::new(&View::default(), &diff).expect("a good layer")
+}
+
+fn packed(session: &Session, content: &'static [u8]) -> PackedLayer {
+    session.pack(&layer(content), Profile::Gzip1, F, |_| Ok(content)).expect("it packs")
+}
+
+/// An image of one layer of one file, in the layout under these names.
+fn add(layout: &Layout, content: &'static [u8], names: &[&str]) -> Assembled {
+    let session = layout.session().expect("a session");
+    let image = Image {
+        config: Config::default(),
+        platform: Platform { architecture: "amd64".into(), os: "linux".into(), variant: None },
+        created: F,
+        layers: vec![ImageLayer { packed: packed(&session, content), created_by: "test".into() }],
+        annotations: BTreeMap::default(),
+    };
+    let image = assemble(&image).expect("a good image");
+    let names: Vec<_> = names.iter().map(|n| n.parse().expect("a good name")).collect();
+    session.add(&image, &names).expect("it is added");
+    image
+}
+
+fn layout() -> (tempfile::TempDir, Layout) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let layout = Layout::open_or_create(dir.path().join("oci")).expect("a layout");
+    (dir, layout)
+}
+
+fn names(layout: &Layout) -> Vec<Vec<String>> {
+    layout.images().expect("readable").into_iter().map(|image| image.names).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "only their number is of interest")]
+fn count(dir: &Path) -> usize {
+    fs::read_dir(dir).expect("there").count()
+}
+
+#[test]
+fn names_move_and_go() {
+    let (_dir, layout) = layout();
+    let one = add(&layout, b"1", &["web:1", "web"]);
+    assert_eq!(names(&layout), [["web:1", "web:latest"]]);
+    let two = add(&layout, b"2", &["docker.io/library/web"]);
+    assert_eq!(names(&layout), [["web:1"], ["web:latest"]]);
+    let digest = |name: &str| layout.find(name).map(|image| image.descriptor.digest);
+    assert_eq!(digest("web:1").expect("found"), one.manifest.descriptor.digest);
+    assert_eq!(digest("web").expect("found"), two.manifest.descriptor.digest);
+    assert_eq!(
+        digest("docker.io/library/web:latest").expect("found"),
+        two.manifest.descriptor.digest
+    );
+    let hex = one.manifest.descriptor.digest.hex();
+    for name in
+        [format!("sha256:{hex}"), hex[..12].into(), hex.clone(), format!("web@sha256:{hex}")]
+    {
+        assert_eq!(digest(&name).expect("found"), one.manifest.descriptor.digest);
+    }
+    assert!(matches!(digest(&hex[..11]), Err(LayoutError::NoImage { .. })));
+    assert_eq!(layout.remove("web:1").expect("removed"), ["web:1"]);
+    assert_eq!(names(&layout), [["web:latest"]]);
+    assert_eq!(layout.remove("web:1").expect_err("gone").to_string(), "No image `web:1`");
+}
+
+#[test]
+fn an_image_without_a_name_stays_until_removed_by_digest() {
+    let (_dir, layout) = layout();
+    let one = add(&layout, b"1", &[]);
+    assert_eq!(names(&layout), [Vec::<String>::new()]);
+    add(&layout, b"1", &["web:1", "web:2"]);
+    assert_eq!(names(&layout), [["web:1", "web:2"]]);
+    let digest = one.manifest.descriptor.digest.to_string();
+    assert_eq!(layout.remove(&digest).expect("removed"), ["web:1", "web:2"]);
+    assert!(names(&layout).is_empty());
+}
+
+#[test]
+fn an_unchanged_layer_is_packed_once() {
+    let (_dir, layout) = layout();
+    let session = layout.session().expect("a session");
+    let one = packed(&session, b"1");
+    let again = session.pack(&layer(b"1"), Profile::Gzip1, F, |_| -> io::Result<&[u8]> {
+        panic!("nothing is read again")
+    });
+    assert_eq!(again.expect("remembered"), one);
+    fs::remove_file(layout.blob_path(one.digest)).expect("it was there");
+    assert_eq!(packed(&session, b"1"), one, "a memo without its blob is none");
+    let memo = layout.own(&format!("layers-v1/{}", layer(b"1").key(Profile::Gzip1, F)));
+    fs::write(&memo, b"garbage").expect("written");
+    assert_eq!(packed(&session, b"1"), one, "nor is garbage");
+}
+
+#[test]
+fn prune_keeps_what_is_needed() {
+    let (_dir, layout) = layout();
+    add(&layout, b"1", &["web:1"]);
+    assert_eq!(layout.prune().expect("pruned"), Pruned::default());
+    add(&layout, b"2", &["web:1"]);
+    let pruned = layout.prune().expect("pruned");
+    assert_eq!(pruned.blobs, 3, "manifest, configuration and layer of the first");
+    assert!(pruned.bytes > 300);
+    let image = layout.find("web:1").expect("found");
+    let (manifest, _) = layout.manifest(&image.descriptor).expect("readable");
+    assert!(layout.has(manifest.layers[0].digest, manifest.layers[0].size));
+    assert!(layout.image_config(&manifest).is_ok());
+    assert_eq!(count(&layout.own("layers-v1")), 1, "the first layer's memo went, too");
+}
+
+#[test]
+fn prune_takes_nothing_if_it_cannot_know() {
+    let (_dir, layout) = layout();
+    let image = add(&layout, b"1", &["web:1"]);
+    packed(&layout.session().expect("a session"), b"2");
+    let manifest = layout.blob_path(image.manifest.descriptor.digest);
+    let mut bytes = fs::read(&manifest).expect("there");
+    bytes[20] ^= 1;
+    fs::write(&manifest, &bytes).expect("written");
+    let error = layout.prune().expect_err("the manifest is damaged");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "The blob {} in the image layout {} is damaged: build or import the image again",
+            image.manifest.descriptor.digest,
+            layout.dir().display()
+        )
+    );
+    fs::remove_file(&manifest).expect("there");
+    assert!(matches!(layout.prune(), Err(LayoutError::Missing { .. })));
+    assert_eq!(count(&layout.blobs()), 3);
+}
+
+#[test]
+fn prune_waits_for_a_session_and_sweeps_after_the_killed() {
+    let (_dir, layout) = layout();
+    let left = layout.own("tmp/left");
+    fs::create_dir_all(layout.own("tmp")).expect("made");
+    fs::write(&left, b"x").expect("written");
+    let session = layout.session().expect("a session");
+    assert!(!left.exists(), "nobody was here");
+    fs::write(&left, b"x").expect("written");
+    drop(layout.session().expect("a second session"));
+    assert!(left.exists(), "somebody is here");
+    let one = packed(&session, b"1");
+    std::thread::scope(|scope| {
+        let pruning = scope.spawn(|| layout.prune().expect("pruned"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(layout.has(one.digest, one.size), "a session's blobs are safe");
+        drop(session);
+        assert_eq!(pruning.join().expect("no panic").blobs, 1);
+    });
+}
+
+#[test]
+fn many_writers_lose_no_name() {
+    const NAMES: [&str; 8] = ["n:0", "n:1", "n:2", "n:3", "n:4", "n:5", "n:6", "n:7"];
+    let (_dir, layout) = layout();
+    std::thread::scope(|scope| {
+        for name in NAMES {
+            // Each opens its own lock files, as another process would.
+            let layout = Layout::open(layout.dir()).expect("a layout");
+            scope.spawn(move || add(&layout, name.as_bytes(), &[name]));
+        }
+    });
+    assert_eq!(names(&layout), NAMES.map(|name| [name.to_owned()]));
+}
+
+#[test]
+fn layouts_that_are_none() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = || Layout::open(dir.path()).expect_err("refused");
+    assert!(open().to_string().ends_with("is no OCI layout: it has no `oci-layout`"));
+    let mark = dir.path().join("oci-layout");
+    fs::write(&mark, b"{").expect("written");
+    assert!(open().to_string().ends_with("oci-layout is not valid"));
+    fs::write(&mark, br#"{"imageLayoutVersion":"2.0.0"}"#).expect("written");
+    assert!(
+        open()
+            .to_string()
+            .ends_with("is an OCI layout of the version `2.0.0`; only 1.0.0 is known")
+    );
+    fs::write(&mark, br#"{"imageLayoutVersion":"1.0.0"}"#).expect("written");
+    let layout = Layout::open(dir.path()).expect("a layout");
+    assert!(matches!(layout.images(), Err(LayoutError::Io { .. })));
+    fs::write(dir.path().join("index.json"), b"<<<<<<< ours").expect("written");
+    assert!(matches!(layout.images(), Err(LayoutError::Json { .. })));
+    let large = format!(r#"{{"schemaVersion":2,"manifests":[]{}}}"#, " ".repeat(9 << 20));
+    fs::write(dir.path().join("index.json"), large).expect("written");
+    assert!(matches!(layout.images(), Err(LayoutError::Io { .. })));
+}
+
+#[test]
+fn what_others_say_in_an_index_is_kept() {
+    let (_dir, layout) = layout();
+    let image = add(&layout, b"1", &["web:1"]);
+    let other = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{},"annotations":{{"{REF_NAME}":"not a reference!"}},"artifactType":"x","urls":["u"]}}],"annotations":{{"k":"v"}}}}"#,
+        crate::MANIFEST,
+        image.manifest.descriptor.digest,
+        image.manifest.descriptor.size
+    );
+    fs::write(layout.index_path(), other).expect("written");
+    assert_eq!(names(&layout), [["not a reference!"]]);
+    assert!(layout.find("not a reference!").is_ok());
+    add(&layout, b"2", &["web:2"]);
+    let index = layout.index().expect("readable");
+    assert_eq!(index.annotations["k"], "v");
+    let kept = index.manifests.iter().find(|d| d.digest == image.manifest.descriptor.digest);
+    assert_eq!(kept.expect("kept").other["artifactType"], "x");
+    assert_eq!(layout.remove("not a reference!").expect("removed"), ["not a reference!"]);
+}
