@@ -230,19 +230,8 @@ fn fetch_cached(
 }
 
 /// Reads an index whole, whatever compresses it.
-fn decompress(mut file: File) -> io::Result<String> {
-    let mut magic = [0; 6];
-    let got = file.read(&mut magic)?;
-    file.rewind()?;
-    let file = io::BufReader::new(file);
-    let reader: Box<dyn io::Read> = match &magic[..got] {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file)?),
-        _ => Box::new(file),
-    };
+fn decompress(file: File) -> io::Result<String> {
+    let (_, reader) = crate::archive::decompress(io::BufReader::new(file))?;
     let mut bytes = Vec::new();
     reader.take(MAX_INDEX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_INDEX {
