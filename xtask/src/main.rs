@@ -5,6 +5,7 @@
 mod check;
 mod command;
 mod metadata;
+mod repro;
 mod setup;
 #[cfg(test)]
 mod tidy;
@@ -17,7 +18,6 @@ usage: cargo xtask VERB [ARGUMENT..]
   check          format, lints, licences and bans of all dependencies
   test [ARG..]   installs what the tests need (as root, on Debian), then runs every test
   repro [--full] the reproducibility matrix: one digest for each example, however it is built
-  bench          our times beside the peers', as ratios, in one run
   ci             check and test, as CI runs them";
 
 fn main() -> ExitCode {
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let result = match verb.as_str() {
         "check" => check::check(),
         "test" => setup::install().and_then(|()| command::test(&rest)),
+        "repro" => repro::repro(rest.iter().any(|argument| argument == "--full")),
         "ci" => check::check().and_then(|()| setup::install()).and_then(|()| command::test(&rest)),
         _ => Err(USAGE.to_owned()),
     };
