@@ -5,6 +5,7 @@
 
 mod env;
 mod ran;
+mod system;
 
 pub use env::{TestEnv, binary};
 pub use ran::Ran;

@@ -1,6 +1,6 @@
 //! Builds the targets of a plan: a memo of each whole target first, then its steps.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
 use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub jobs: usize,
     /// After a failure go on with what does not need it.
     pub keep_going: bool,
+    /// The present time: whether an index has expired. It enters nothing else.
+    pub now: SystemTime,
     /// Who hears what happens; called from any thread.
     pub events: &'a (dyn Fn(Event) + Sync),
 }
@@ -109,7 +111,7 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
         return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
     }
     let engine = Engine::new(plan, context)?;
-    make_all(&engine, &locals)?;
+    make_all(&engine, &locals, None)?;
     let mut targets = Vec::new();
     for (target, key) in plan.spec().targets.iter().zip(&keys) {
         let output = output(&engine, target)?;
@@ -125,7 +127,7 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
 }
 
 /// Reads the local trees of the plan; they are what a no-op looks at.
-fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
+pub(crate) fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
     let mut locals = BTreeMap::new();
     for id in plan.ids() {
         if let StepKind::Local(step) = &plan.step(id).kind {
@@ -175,8 +177,12 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
     Ok(there.then_some(output))
 }
 
-/// Makes every step of the plan.
-fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<(), BuildError> {
+/// Makes every step of the plan, but for one that is only prepared.
+pub(crate) fn make_all(
+    engine: &Engine<'_>,
+    locals: &BTreeMap<StepId, Digest>,
+    except: Option<StepId>,
+) -> Result<(), BuildError> {
     let plan = engine.plan;
     let needs: Vec<Vec<usize>> = plan
         .ids()
@@ -186,6 +192,9 @@ fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<()
     let Context { jobs, keep_going, .. } = *engine.context;
     let done = queue::run(&graph, Options { jobs, keep_going }, |number| {
         let id = StepId(number);
+        if except == Some(id) {
+            return Ok(());
+        }
         let made = make(engine, id, locals)?;
         engine.say(Event::Finished { step: id, name: engine.name(id), millis: made.millis });
         engine.set(id, made);

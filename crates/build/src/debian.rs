@@ -23,6 +23,9 @@ use crate::{
     stack::{Layer, Stack, Value},
 };
 
+/// The list of packages of a root.
+pub(crate) const STATUS: &str = "var/lib/dpkg/status";
+
 /// The result of `step`: from the store, or by installing.
 pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Made, StepError> {
     let stack = engine.stack_for(&step.from)?;
@@ -73,7 +76,7 @@ pub(crate) fn installed(engine: &Engine<'_>, view: &View) -> Result<Option<Diges
     if view.layers().is_empty() {
         return Ok(None);
     }
-    let status = engine.text(view, "var/lib/dpkg/status")?;
+    let status = engine.text(view, STATUS)?;
     // Name, version and state of each package: what the resolver looks at, and nothing that a script may add.
     let wanted = ["Package: ", "Version: ", "Architecture: ", "Status: "];
     let lines = status.lines().filter(|line| wanted.iter().any(|field| line.starts_with(field)));

@@ -14,6 +14,7 @@ mod sources;
 mod testing;
 mod universe;
 mod version;
+
 pub use keyring::{Keyring, KeyringError, Verified};
 pub use lock::{Archives, DebianError, DebianLocked, DebianQuery};
 pub use mirrors::{DebianConfig, MirrorError, Place};

@@ -18,7 +18,8 @@ use crate::layer::WHITEOUT;
 
 mod reader;
 
-use reader::{Kind, Member, Members};
+use reader::Member;
+pub(crate) use reader::{Kind, Members};
 
 /// A layer that cannot be unpacked.
 #[derive(Debug, Error)]
@@ -359,7 +360,7 @@ impl Unpacking<'_> {
 }
 
 /// `./a//b/` as `a/b`; `..` is refused.
-fn tree_path(name: &[u8]) -> Result<TreePath, PathError> {
+pub(crate) fn tree_path(name: &[u8]) -> Result<TreePath, PathError> {
     let names = name.split(|b| *b == b'/').filter(|name| !matches!(*name, b"" | b"."));
     TreePath::new(names.collect::<Vec<_>>().join(&b'/'))
 }

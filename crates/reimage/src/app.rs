@@ -1,6 +1,7 @@
 //! What every verb works with: the machine, the terminal, the flags of all verbs.
 
 use reimage_castore::Store;
+use reimage_oci::Layout;
 use reimage_sandbox::Zygote;
 
 use crate::{
@@ -43,5 +44,14 @@ impl App {
     /// The store, opened.
     pub(crate) fn store(&self, config: &Config) -> Result<Store, CommandError> {
         Ok(Store::open(&config.store.value)?)
+    }
+
+    /// The image store: in `--store` if that is given, else among the user's data, for people empty caches.
+    pub(crate) fn layout(&self) -> Result<Layout, CommandError> {
+        let directory = match &self.global.store {
+            Some(store) => self.machine.absolute(store).join("oci"),
+            None => self.machine.xdg("XDG_DATA_HOME", ".local/share")?.join("reimage/images"),
+        };
+        Ok(Layout::open_or_create(directory)?)
     }
 }

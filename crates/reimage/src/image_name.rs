@@ -3,14 +3,12 @@
 use clap::Args;
 use reimage_build::{TargetOutput, build};
 use reimage_oci::{Descriptor, Layout, LayoutError, StoredImage};
-use reimage_plan::Plan;
 
 use crate::{
     app::App,
-    commands::lock_of,
     error::{CommandError, did_you_mean},
     session::{BuildFlags, Session},
-    spec_args::{ALL, Overrides, SpecArgs},
+    spec_args::{Overrides, SpecArgs},
 };
 
 /// One image, and how to build it if it is a target of a spec.
@@ -48,18 +46,10 @@ impl ImageArgs {
             let image = find(&layout, &self.name)?;
             return Ok(Here { layout, image });
         }
-        let spec = SpecArgs::one(&self.name, &self.overrides);
-        let loaded = spec.load(app, ALL, false)?;
-        let loaded = loaded.into_iter().next().expect("one name is of one spec");
         let session = Session::open(app, &self.build)?;
-        let lock = lock_of(app, &session, &loaded, false)?;
-        let plan = Plan::new(loaded.evaluated.spec, &lock)?;
+        let plan = session.plan_of_one(&SpecArgs::one(&self.name, &self.overrides))?;
         let record = session.during(|context| build(&plan, context))?;
-        let [target] = &record.targets[..] else {
-            let names: Vec<_> = record.targets.iter().map(|t| t.path.as_str()).collect();
-            let message = format!("`{}` names {} targets, and one image is needed", self.name, names.len());
-            return Err(CommandError::usage(message).hint(format!("name one of {}", names.join(", "))));
-        };
+        let target = &record.targets[0];
         let TargetOutput::Image(made) = &target.output else {
             return Err(CommandError::usage(format!("`{}` is no image", target.path)));
         };

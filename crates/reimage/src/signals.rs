@@ -5,18 +5,19 @@
 
 use std::{
     io::Write,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
+use reimage_sandbox::Stop;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
     low_level,
 };
 
-/// Whether a child that owns the terminal is to have the signals (`run`, `shell`).
-static FOREIGN: AtomicBool = AtomicBool::new(false);
+/// A command that is to end before this process does (`run`).
+static COMMAND: Mutex<Option<Stop>> = Mutex::new(None);
 
 /// Ends the process on SIGINT, SIGTERM and SIGHUP with 128 and the signal.
 pub(crate) fn watch() {
@@ -24,8 +25,9 @@ pub(crate) fn watch() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     thread::spawn(move || {
         for signal in signals.forever() {
-            if FOREIGN.load(Ordering::Relaxed) && signal == SIGINT {
-                continue;
+            let command = COMMAND.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(command) = command {
+                command.stop();
             }
             let mut err = std::io::stderr().lock();
             // The cursor may be hidden by a live display, and its line begun.
@@ -35,7 +37,7 @@ pub(crate) fn watch() {
     });
 }
 
-/// Leaves Ctrl-C to the command that now has the terminal.
-pub(crate) fn leave_to_child() {
-    FOREIGN.store(true, Ordering::Relaxed);
+/// Ends this command, too, when a signal ends the process.
+pub(crate) fn ends(command: Stop) {
+    *COMMAND.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
 }

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -172,9 +172,8 @@ fn streams(start: &Start<'_>) -> Result<(), Failure> {
     rustix::stdio::dup2_stdin(input).during(what)?;
     rustix::stdio::dup2_stdout(output).during(what)?;
     rustix::stdio::dup2_stderr(error).during(what)?;
-    if rustix::termios::isatty(input) && input.as_raw_fd() > 2 {
-        // Fails where the terminal belongs to another session; the step then has no job control.
-        let _not_ours = rustix::process::ioctl_tiocsctty(input);
+    if start.command.terminal.is_some() {
+        rustix::process::ioctl_tiocsctty(input).during(what)?;
     }
     Ok(())
 }

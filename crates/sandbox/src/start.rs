@@ -22,9 +22,11 @@ use crate::{serve, wire};
 /// Never fails: where sandboxes cannot be made, [`Zygote::unavailable`] says why and everything but
 /// executing goes on working.
 pub fn start(setting: IdsSetting) -> Zygote {
-    match prepare(setting).and_then(|ids| fork_zygote(ids).map(|socket| (ids, socket))) {
-        Ok((ids, socket)) => Zygote::new(ids, Ok(socket)),
-        Err(why) => Zygote::new(Ids::Notify, Err(why)),
+    let prepared = prepare(setting);
+    let ids = *prepared.as_ref().unwrap_or(&Ids::Notify);
+    match fork_zygote(ids) {
+        Ok(socket) => Zygote::new(ids, Some(socket), prepared.err()),
+        Err(why) => Zygote::new(ids, None, Some(prepared.err().unwrap_or(why))),
     }
 }
 
@@ -55,7 +57,7 @@ fn prepare(setting: IdsSetting) -> Result<Ids, Unavailable> {
 }
 
 /// Whether we may mount here without a user namespace of our own.
-fn privileged() -> bool {
+pub(crate) fn privileged() -> bool {
     rustix::thread::capabilities(None)
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID))
 }
@@ -90,7 +92,7 @@ fn covered(map: &str) -> u64 {
         .fold(0, |end, (first, count)| if first <= end { end.max(first + count) } else { end })
 }
 
-/// Tries in a child whether a user namespace gives us mounts: AppArmor may grant the first without the second,
+/// Tries in a child whether a user namespace gives us mounts: `AppArmor` may grant the first without the second,
 /// and a process that has tried cannot go back.
 fn try_namespace() -> Result<(), Unavailable> {
     let child = sys::fork().map_err(|error| refused(&error))?;
@@ -118,12 +120,12 @@ fn try_namespace() -> Result<(), Unavailable> {
     }
 }
 
-/// Explains a refused user namespace by what this machine says about them.
-fn refused(error: &io::Error) -> Unavailable {
+/// What to do on this machine when user namespaces are refused.
+pub(crate) fn userns_advice() -> &'static str {
     let set_to = |path: &str, value: &str| {
         fs::read_to_string(Path::new("/proc/sys").join(path)).is_ok_and(|text| text.trim() == value)
     };
-    let advice = if set_to("kernel/apparmor_restrict_unprivileged_userns", "1") {
+    if set_to("kernel/apparmor_restrict_unprivileged_userns", "1") {
         "AppArmor restricts user namespaces: install a profile for reimage that allows `userns`, or set \
          kernel.apparmor_restrict_unprivileged_userns=0"
     } else if set_to("kernel/unprivileged_userns_clone", "0") {
@@ -133,11 +135,13 @@ fn refused(error: &io::Error) -> Unavailable {
     } else {
         "in a container, allow user namespaces (seccomp profile) or run as root with CAP_SYS_ADMIN; after a \
          chroot they are refused, after a pivot_root not"
-    };
-    Unavailable {
-        reason: format!("the kernel refuses user namespaces: {error}"),
-        advice: advice.into(),
     }
+}
+
+/// Explains a refused user namespace by what this machine says about them.
+fn refused(error: &io::Error) -> Unavailable {
+    let reason = format!("the kernel refuses user namespaces: {error}");
+    Unavailable { reason, advice: userns_advice().into() }
 }
 
 /// Enters a user namespace that maps our own ids to 0.
@@ -180,9 +184,9 @@ fn enter_mapped() -> Result<(), Unavailable> {
         })
     });
     entered.map_err(io)?;
-    let (root_uid, root_gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
-    rustix::thread::set_thread_res_gid(root_gid, root_gid, root_gid).map_err(|e| io(e.into()))?;
-    rustix::thread::set_thread_res_uid(root_uid, root_uid, root_uid).map_err(|e| io(e.into()))
+    let (user, group) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(|error| io(error.into()))?;
+    rustix::thread::set_thread_res_uid(user, user, user).map_err(|error| io(error.into()))
 }
 
 /// Enters a user namespace whose map is written, given our pid, by a child that stays outside.
@@ -241,7 +245,7 @@ fn fork_zygote(ids: Ids) -> Result<std::os::fd::OwnedFd, Unavailable> {
     match sys::fork().map_err(broken)? {
         Fork::Child => {
             drop(ours);
-            serve::run(ids, theirs, parent)
+            serve::run(ids, &theirs, parent)
         }
         Fork::Parent(_) => Ok(ours),
     }

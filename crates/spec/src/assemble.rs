@@ -2,7 +2,9 @@
 
 use reimage_plan::{Place, Section, Spec, Step, StepId, StepKind, Target};
 
-use crate::{diagnostic::Diagnostic, kinds::Content, machine::Fault, walk::Walker};
+use crate::{
+    diagnostic::Diagnostic, kinds::Content, machine::Fault, targets::target_path, walk::Walker,
+};
 
 /// A target that was walked.
 pub(crate) struct Root {
@@ -53,7 +55,7 @@ pub(crate) fn assemble(
                 found.children.iter().map(|child| done[child.node?]).collect();
             // Whose child is wrong has been reported there.
             let Some(ids) = ids else { continue };
-            let mut kind = kind.clone();
+            let mut kind = (**kind).clone();
             kind.map_references(|reference| ids[reference.0]);
             let id = *known.entry(kind.clone()).or_insert_with(|| {
                 let id = StepId(spec.steps.len());
@@ -74,7 +76,7 @@ pub(crate) fn assemble(
     }
     for (step, names) in spec.steps.iter_mut().zip(best) {
         step.name = match names.into_iter().min() {
-            Some((section, _, name)) => Target { section, name, step: StepId(0) }.path(),
+            Some((section, _, name)) => target_path(section, &name),
             None if step.place == Place::default() => step.kind.name().to_owned(),
             None => format!("{}:{} {}", step.place.file, step.place.line, step.kind.name()),
         };

@@ -36,8 +36,7 @@ pub(crate) fn blame(cx: &Cx, label: &Label, value: Option<&NickelValue>) -> Opti
         return Some(vec![two_lists(cx, place)]);
     }
     let field = label.field_name.map(|name| name.label().to_owned()).or_else(|| cx.field_of(place));
-    let subject =
-        field.as_ref().map(|field| format!("`{field}`")).unwrap_or("the value".to_owned());
+    let subject = field.as_ref().map_or("the value".to_owned(), |field| format!("`{field}`"));
     let aside = evaluated.filter(|evaluated| *evaluated != place);
     let aside = aside.and_then(|span| cx.sources.aside(span, "it is this"));
     if message.starts_with("tag not in the enum") {
@@ -187,7 +186,7 @@ fn two_lists(cx: &Cx, place: RawSpan) -> Diagnostic {
 fn expected(label: &Label) -> String {
     let whole = label.typ.to_string();
     let mut typ = whole.as_str();
-    for element in label.path.iter() {
+    for element in &label.path {
         let inner = match element {
             Elem::Array => typ.strip_prefix("Array "),
             Elem::Dict => typ.strip_prefix("{ _ :").or_else(|| typ.strip_prefix("{ _ |")),
@@ -196,11 +195,10 @@ fn expected(label: &Label) -> String {
         typ = inner.map_or(typ, |inner| inner.trim_end_matches('}').trim());
     }
     match typ {
-        "String" => "a string".to_owned(),
         "Number" => "a number".to_owned(),
         "Bool" => "`true` or `false`".to_owned(),
-        // Lists of the library: the list is one, so it is an element.
-        "Strings" | "Argv" | "Paths" | "Globs" => "a string".to_owned(),
+        // Of a list of the library: the list is one, so it is an element.
+        "String" | "Strings" | "Argv" | "Paths" | "Globs" => "a string".to_owned(),
         typ if typ.starts_with("Array ") => "a list".to_owned(),
         typ if typ.starts_with('{') => "a record".to_owned(),
         typ => format!("what `{typ}` accepts"),

@@ -32,7 +32,7 @@ pub struct EvalLimits {
 
 impl Default for EvalLimits {
     fn default() -> Self {
-        Self { operations: 1_000_000_000, time: Duration::from_secs(60), memory: 4 << 30 }
+        Self { operations: 1_000_000_000, time: Duration::from_mins(1), memory: 4 << 30 }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the library says of itself: its constructors, their fields and the `doc` of each, read off its text.
 
-use std::sync::OnceLock;
+use std::{fmt::Write as _, sync::OnceLock};
 
 use nickel_lang_core::{
     ast::{Ast, InputFormat, Node, record::FieldDef},
@@ -52,6 +52,28 @@ impl Shape {
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(|field| !field.hidden).map(|field| &*field.name)
     }
+}
+
+/// The constructors with their fields and docs, as Markdown tables: the reference of the language.
+pub fn reference() -> String {
+    let mut text = String::new();
+    for shape in shapes().iter().filter(|shape| shape.path != "re") {
+        let doc = match shape.path.strip_prefix("re.").filter(|name| !name.contains('.')) {
+            Some(name) => doc("re", name),
+            None => shape.path.rsplit_once('.').and_then(|(owner, field)| doc(owner, field)),
+        };
+        let title = shape.path.replace("re.Files.files", "entries of `re.Files`");
+        let title = if title.contains('`') { title } else { format!("`{title}`") };
+        write!(text, "### {title}\n\n{}\n\n", doc.unwrap_or_default()).expect("a string");
+        text += "| field | | meaning |\n|---|---|---|\n";
+        for field in shape.fields.iter().filter(|field| !field.hidden) {
+            let need = if field.optional { "" } else { "required" };
+            let doc = field.doc.as_deref().unwrap_or_default().replace('|', "\\|");
+            writeln!(text, "| `{}` | {need} | {doc} |", field.name).expect("a string");
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn read() -> Vec<Shape> {
@@ -127,4 +149,41 @@ fn shape_of<'ast>(path: &str, defs: &'ast [FieldDef<'ast>], shapes: &mut Vec<Sha
         });
     }
     shapes.push(Shape { path: path.to_owned(), fields });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_of_the_library_has_a_doc() {
+        let mut fields = 0;
+        for shape in shapes() {
+            for field in &shape.fields {
+                let doc = field.doc.as_deref().unwrap_or_default();
+                assert!(doc.trim().len() > 3, "{}.{} has no doc", shape.path, field.name);
+                fields += 1;
+            }
+        }
+        assert!(fields > 120, "only {fields} fields were found");
+    }
+
+    #[test]
+    fn every_constructor_and_what_lies_below_is_there() {
+        let paths: Vec<&str> = shapes().iter().map(|shape| &*shape.path).collect();
+        let constructors = crate::library::KINDS.map(|(name, _)| format!("re.{name}"));
+        for path in constructors.iter().map(String::as_str).chain([
+            "re",
+            "re.Platform",
+            "re.Spec",
+            "re.Files.files",
+            "re.Debian.repositories",
+            "re.Run.limits",
+            "re.Image.healthcheck",
+        ]) {
+            assert!(paths.contains(&path), "{path} is not among {paths:?}");
+        }
+        let sections: Vec<&str> = shape("re.Spec").expect("it is there").names().collect();
+        assert_eq!(sections, crate::library::SECTIONS);
+    }
 }

@@ -123,13 +123,11 @@ pub(crate) fn on_large_stack<T: Send>(
             let builder = thread::Builder::new().name("evaluate".to_owned()).stack_size(size);
             builder.spawn_scoped(scope, evaluation)
         };
-        match STACKS.into_iter().map(spawn).find_map(Result::ok) {
-            Some(thread) => thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload)),
-            None => {
-                let fault = Diagnostic::error("cannot start a thread to evaluate the spec");
-                Err(SpecError { diagnostics: Sources::default().diagnostics(vec![fault]) })
-            }
-        }
+        let Some(thread) = STACKS.into_iter().map(spawn).find_map(Result::ok) else {
+            let fault = Diagnostic::error("cannot start a thread to evaluate the spec");
+            return Err(SpecError { diagnostics: Sources::default().diagnostics(vec![fault]) });
+        };
+        thread.join().unwrap_or_else(|payload| panic::resume_unwind(payload))
     })
 }
 

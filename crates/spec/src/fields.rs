@@ -10,6 +10,8 @@ use crate::{
 };
 
 /// An evaluated value with its name and place.
+#[derive(Clone)]
+#[expect(clippy::struct_field_names, reason = "a value of Nickel is what it is about")]
 pub(crate) struct Value {
     pub(crate) value: NickelValue,
     /// Where the user wrote it.
@@ -75,7 +77,7 @@ impl<'m, 'a> Fields<'m, 'a> {
     pub(crate) fn get<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&mut Self, Value) -> Result<T, Fault>,
+        read: impl FnOnce(&mut Self, &Value) -> Result<T, Fault>,
     ) -> Option<T> {
         self.known.push(name);
         let at = self.left.iter().position(|(field, ..)| field == name)?;
@@ -89,7 +91,7 @@ impl<'m, 'a> Fields<'m, 'a> {
                 return None;
             }
         };
-        match read(self, value) {
+        match read(self, &value) {
             Ok(value) => Some(value),
             Err(fault) => {
                 self.faults.extend(fault);
@@ -102,7 +104,7 @@ impl<'m, 'a> Fields<'m, 'a> {
     pub(crate) fn need<T>(
         &mut self,
         name: &'static str,
-        read: impl FnOnce(&mut Self, Value) -> Result<T, Fault>,
+        read: impl FnOnce(&mut Self, &Value) -> Result<T, Fault>,
     ) -> Option<T> {
         let absent =
             !self.left.iter().any(|(field, value, _)| field == name && value.value.is_some());
@@ -138,7 +140,7 @@ impl<'m, 'a> Fields<'m, 'a> {
     pub(crate) fn entries<T>(
         &mut self,
         value: &Value,
-        read: impl Fn(&mut Self, &Key, Value) -> Result<T, Fault>,
+        read: impl Fn(&mut Self, &Key, &Value) -> Result<T, Fault>,
     ) -> Result<Vec<(Key, T)>, Fault> {
         let Some(entries) = fields(&value.value) else {
             return Err(self.expected(value, "a record"));
@@ -158,7 +160,7 @@ impl<'m, 'a> Fields<'m, 'a> {
                 continue;
             }
             let entry = self.evaluated(format!("{}.{}", value.name, key.name), &field);
-            match entry.and_then(|entry| read(self, &key, entry)) {
+            match entry.and_then(|entry| read(self, &key, &entry)) {
                 Ok(entry) => all.push((key, entry)),
                 Err(fault) => faults.extend(fault),
             }

@@ -22,7 +22,7 @@ use crate::{
 /// What a step's record holds.
 pub(crate) enum Content {
     /// A step.
-    Step(StepKind),
+    Step(Box<StepKind>),
     /// A `Run` to merge into: an error where it is to be built.
     Blank,
     /// A step of a later version, with its name.
@@ -35,15 +35,15 @@ pub(crate) fn content(kind: &str, fields: &mut Fields) -> Option<Content> {
         "local" => StepKind::Local(local::local(fields)?),
         "files" => StepKind::Files(files(fields)?),
         "http" => StepKind::Http(http(fields)?),
-        "git" => return git(fields),
-        "oci" => return oci(fields),
+        "git" => return Some(git(fields)),
+        "oci" => return Some(oci(fields)),
         "debian" => StepKind::Debian(debian(fields)?),
         "run" => return run(fields),
         "copy" => StepKind::Copy(copy(fields)?),
         "image" => StepKind::Image(Box::new(image(fields)?)),
         _ => return None,
     };
-    Some(Content::Step(kind))
+    Some(Content::Step(Box::new(kind)))
 }
 
 /// `unpack` and `strip`.
@@ -55,7 +55,7 @@ pub(crate) fn unpack(fields: &mut Fields) -> Option<Unpack> {
 
 fn files(fields: &mut Fields) -> Option<Files> {
     let files = fields.need("files", |fields, value| {
-        let entries = fields.entries(&value, |fields, key, value| {
+        let entries = fields.entries(value, |fields, key, value| {
             Ok((key_path(fields, key, "files")?, entry(fields, value)?))
         })?;
         // Equal keys are one field of a record, and `TreePath` reads no two keys alike.
@@ -75,8 +75,8 @@ fn files(fields: &mut Fields) -> Option<Files> {
     Some(Files { files })
 }
 
-fn entry(fields: &mut Fields, value: Value) -> Result<FileEntry, Fault> {
-    let entry = fields.record(&value, |fields| {
+fn entry(fields: &mut Fields, value: &Value) -> Result<FileEntry, Fault> {
+    let entry = fields.record(value, |fields| {
         let text = fields.get("text", string).map(FileContent::Text);
         let symlink = fields.get("symlink", string).map(FileContent::Symlink);
         let directory = fields.get("directory", boolean).filter(|yes| *yes);
@@ -96,11 +96,11 @@ fn entry(fields: &mut Fields, value: Value) -> Result<FileEntry, Fault> {
                 "`{}` is to be one of `text`, `symlink` and `directory = true`",
                 value.name
             );
-            return Err(fields.fault(&value, message));
+            return Err(fields.fault(value, message));
         }
     };
     if matches!(content, FileContent::Symlink(_)) && entry.3.is_some() {
-        return Err(fields.fault(&value, format!("`{}`: a link has no mode", value.name)));
+        return Err(fields.fault(value, format!("`{}`: a link has no mode", value.name)));
     }
     Ok(FileEntry { content, chmod: entry.3, chown: entry.4 })
 }
@@ -111,7 +111,7 @@ fn http(fields: &mut Fields) -> Option<Http> {
     Some(Http { url: url?, unpack })
 }
 
-fn url(fields: &mut Fields, value: Value) -> Result<String, Fault> {
+fn url(fields: &mut Fields, value: &Value) -> Result<String, Fault> {
     let (name, span) = (value.name.clone(), value.span);
     let url = string(fields, value)?;
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
@@ -130,16 +130,16 @@ fn url(fields: &mut Fields, value: Value) -> Result<String, Fault> {
     Err(vec![Diagnostic::error(message).label(fields.machine.at(span, ""))])
 }
 
-fn git(fields: &mut Fields) -> Option<Content> {
+fn git(fields: &mut Fields) -> Content {
     fields.need("url", string);
     fields.get("rev", string);
     fields.get("submodules", boolean);
-    Some(Content::Later("re.Git"))
+    Content::Later("re.Git")
 }
 
-fn oci(fields: &mut Fields) -> Option<Content> {
+fn oci(fields: &mut Fields) -> Content {
     fields.need("image", string);
-    Some(Content::Later("re.Oci"))
+    Content::Later("re.Oci")
 }
 
 fn debian(fields: &mut Fields) -> Option<Debian> {
@@ -165,8 +165,8 @@ fn debian(fields: &mut Fields) -> Option<Debian> {
     })
 }
 
-fn repository(fields: &mut Fields, value: Value) -> Result<Repository, Fault> {
-    let read = fields.record(&value, |fields| {
+fn repository(fields: &mut Fields, value: &Value) -> Result<Repository, Fault> {
+    let read = fields.record(value, |fields| {
         let url = fields.need("url", url);
         let suite = fields.need("suite", string);
         let components = fields.get("components", strings);
@@ -194,13 +194,13 @@ fn run(fields: &mut Fields) -> Option<Content> {
         let network = tag(&[("none", ()), ("recorded", ())]);
         let recorded = value.value.as_enum_tag().is_some_and(|tag| tag.label() == "recorded");
         if recorded {
-            return Err(later(fields, &value, "`network = 'recorded`"));
+            return Err(later(fields, value, "`network = 'recorded`"));
         }
         network(fields, value)
     });
     for name in LATER {
         fields.get(name, |fields, value| -> Result<(), Fault> {
-            Err(later(fields, &value, &format!("`{name}`")))
+            Err(later(fields, value, &format!("`{name}`")))
         });
     }
     let platform = fields.get("platform", platform);
@@ -217,7 +217,7 @@ fn run(fields: &mut Fields) -> Option<Content> {
             return None;
         }
     };
-    Some(Content::Step(StepKind::Run(Run {
+    Some(Content::Step(Box::new(StepKind::Run(Run {
         from,
         inputs,
         command,
@@ -232,7 +232,7 @@ fn run(fields: &mut Fields) -> Option<Content> {
         cpus: None,
         platform,
         limits,
-    })))
+    }))))
 }
 
 /// The one sentence about what the language has and this version has not.
@@ -240,15 +240,15 @@ fn later(fields: &Fields, value: &Value, what: &str) -> Fault {
     fields.fault(value, format!("{what} is not in this version of reimage yet"))
 }
 
-fn inputs(fields: &mut Fields, value: Value) -> Result<BTreeMap<TreePath, StepId>, Fault> {
-    let entries = fields.entries(&value, |fields, key, value| {
+fn inputs(fields: &mut Fields, value: &Value) -> Result<BTreeMap<TreePath, StepId>, Fault> {
+    let entries = fields.entries(value, |fields, key, value| {
         Ok((key_path(fields, key, "inputs")?, step(fields, value)?))
     })?;
     Ok(entries.into_iter().map(|(_, entry)| entry).collect())
 }
 
-fn limits(fields: &mut Fields, value: Value) -> Result<Limits, Fault> {
-    fields.record(&value, |fields| Limits {
+fn limits(fields: &mut Fields, value: &Value) -> Result<Limits, Fault> {
+    fields.record(value, |fields| Limits {
         timeout: fields.get("timeout", duration),
         memory: fields.get("memory", size),
         disk: fields.get("disk", size),
@@ -315,19 +315,18 @@ fn image(fields: &mut Fields) -> Option<Image> {
     Some(Image { layers: layers?, ..image })
 }
 
-fn platforms(fields: &mut Fields, value: Value) -> Result<Vec<Platform>, Fault> {
+fn platforms(fields: &mut Fields, value: &Value) -> Result<Vec<Platform>, Fault> {
     let several = value.value.as_array().map(|platforms| platforms.len());
-    let at = Value { value: value.value.clone(), span: value.span, name: value.name.clone() };
     let platforms = list(platform)(fields, value)?;
     match several {
         Some(1) => Ok(platforms),
-        Some(0) => Err(fields.fault(&at, "`platforms` names no platform")),
-        _ => Err(later(fields, &at, "an image of several platforms")),
+        Some(0) => Err(fields.fault(value, "`platforms` names no platform")),
+        _ => Err(later(fields, value, "an image of several platforms")),
     }
 }
 
-fn healthcheck(fields: &mut Fields, value: Value) -> Result<Healthcheck, Fault> {
-    fields.record(&value, |fields| Healthcheck {
+fn healthcheck(fields: &mut Fields, value: &Value) -> Result<Healthcheck, Fault> {
+    fields.record(value, |fields| Healthcheck {
         cmd: fields.get("cmd", argv),
         interval: fields.get("interval", duration),
         timeout: fields.get("timeout", duration),

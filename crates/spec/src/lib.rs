@@ -15,6 +15,7 @@ mod explain;
 mod fields;
 mod kinds;
 mod library;
+mod list;
 mod loader;
 mod local;
 mod machine;
@@ -30,8 +31,10 @@ mod walk;
 mod words;
 
 pub use budget::EvalLimits;
+pub use catalogue::reference;
 pub use diagnostic::{Diagnostic, Diagnostics, Label, Severity, SpecError};
 pub use evaluate::{Evaluated, Request, evaluate};
 pub use library::{LIBRARY, LIBRARY_FILE};
+pub use list::{Argument, Listed, Listing, list};
 pub use name::{FieldPath, Name, NameError, parse_arg, parse_set};
 pub use project::{Project, ProjectError, find_project};

@@ -159,7 +159,8 @@ impl Loader<'_> {
         let digest = Digest::of(&bytes);
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..at].iter().filter(|b| **b == b'\n').count() + 1;
+            let valid = String::from_utf8_lossy(&error.as_bytes()[..at]);
+            let line = valid.matches('\n').count() + 1;
             Box::new(
                 fault(format!("`{said}` is not UTF-8"), "")
                     .note(format!("the first byte that is not is in line {line}")),

@@ -23,7 +23,7 @@ pub(crate) fn local(fields: &mut Fields) -> Option<Local> {
 }
 
 /// Where the path lies: seen from the file in which the string stands, whoever passed it on.
-fn host_path(fields: &mut Fields, value: Value) -> Result<PathBuf, Fault> {
+fn host_path(fields: &mut Fields, value: &Value) -> Result<PathBuf, Fault> {
     let span = value.span.or(fields.span);
     let said = string(fields, value)?;
     let project = fields.machine.project;

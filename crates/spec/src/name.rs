@@ -1,6 +1,6 @@
 //! `[FILE#]PATH`: what to build, and the paths that `--arg` and `--set` speak (spec-language §7).
 
-use std::{fmt, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
 
 use thiserror::Error;
 
@@ -63,7 +63,7 @@ impl FromStr for Name {
         });
         let (file, path) = match hash {
             Some(at) => (Some(&name[..at]).filter(|file| !file.is_empty()), &name[at + 1..]),
-            None if !name.contains('"') && (name.contains('/') || name.ends_with(".ncl")) => {
+            None if looks_like_a_file(name) => {
                 return Err(NameError::File { name: name.to_owned() });
             }
             None => (None, name),
@@ -71,6 +71,11 @@ impl FromStr for Name {
         let path = if path.is_empty() { None } else { Some(path.parse()?) };
         Ok(Self { file: file.map(str::to_owned), path })
     }
+}
+
+fn looks_like_a_file(name: &str) -> bool {
+    let nickel = Path::new(name).extension().is_some_and(|extension| extension == "ncl");
+    !name.contains('"') && (name.contains('/') || nickel)
 }
 
 /// The path of a field, `images.web`; in a pattern `*` stands for any part of a name.
@@ -200,4 +205,103 @@ pub fn parse_set(text: &str) -> Result<(FieldPath, usize), NameError> {
         return Err(NameError::Pattern { path: text[..equals].to_owned() });
     }
     Ok((path, equals + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(text: &str) -> FieldPath {
+        text.parse().expect("a path")
+    }
+
+    #[test]
+    fn names_of_specs_and_fields() {
+        let read = |text: &str| {
+            let name: Name = text.parse().expect("a name");
+            (name.file, name.path.map(|path| path.to_string()))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(read("images.web"), (None, some("images.web")));
+        assert_eq!(read("services/web#images.web"), (some("services/web"), some("images.web")));
+        assert_eq!(read("spec.ncl#"), (some("spec.ncl"), None));
+        assert_eq!(read("#steps.a"), (None, some("steps.a")));
+        assert_eq!(read(""), (None, None));
+        assert_eq!(read(r#"images."a#b""#), (None, some(r#"images."a#b""#)));
+        assert_eq!(read("images.search-*"), (None, some("images.search-*")));
+    }
+
+    #[test]
+    fn what_is_no_name() {
+        let error = |text: &str| text.parse::<Name>().expect_err("an error").to_string();
+        assert_eq!(
+            error("services/web"),
+            "`services/web` looks like a file: to build all of its targets write `services/web#`, \
+             for one of them `services/web#images.web`"
+        );
+        assert!(error("spec.ncl").contains("looks like a file"));
+        assert_eq!(error("images..web"), "Empty name in the path `images..web`");
+        assert_eq!(error("images."), "Empty name in the path `images.`");
+        assert_eq!(error("images.\"web"), "The path `images.\"web` has a quote that does not end");
+        assert_eq!(error("a\"b\""), "The path `a\"b\"` has a quote that does not end");
+    }
+
+    #[test]
+    fn stars_stand_for_any_part_of_a_name() {
+        let fits = |pattern: &str, name: &str| path(pattern).matches(0, name);
+        assert!(fits("*", "") && fits("*", "a.b") && fits("a*", "a") && fits("a*b*c", "a-b-b-c"));
+        assert!(!fits("a*", "b") && !fits("a*a", "a") && !fits("a*b*c", "a-c") && !fits("a", "ab"));
+        assert!(fits("*.b", "a") && path("*.b").matches(1, "b") && !path("*.b").matches(1, "c"));
+        assert!(fits(r#""*""#, "*") && !fits(r#""*""#, "a"), "in quotes a star is a star");
+    }
+
+    #[test]
+    fn assignments() {
+        let two = |a: &str, b: &str| Ok((a.to_owned(), b.to_owned()));
+        assert_eq!(parse_arg("a=b=c"), two("a", "b=c"));
+        assert_eq!(parse_arg("a="), two("a", ""));
+        assert!(parse_arg("a").is_err() && parse_arg("=b").is_err());
+        assert_eq!(parse_set("a.\"=\".b = 1"), Ok((path("a.\"=\".b"), 9)));
+        assert!(
+            parse_set("a.b").is_err() && parse_set("=1").is_err() && parse_set("a*=1").is_err()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_typed_panics(text in ".{0,40}") {
+            let _ = text.parse::<Name>();
+            let _ = parse_arg(&text);
+            if let Ok((path, at)) = parse_set(&text) {
+                prop_assert!(text.is_char_boundary(at) && !path.is_pattern());
+            }
+        }
+
+        #[test]
+        fn what_is_shown_reads_back(names in prop::collection::vec("[^\0]{1,8}", 1..4)) {
+            let quoted = |n: &String| format!("\"{}\"", n.replace('\\', "\\\\").replace('"', "\\\""));
+            let text = names.iter().map(quoted).collect::<Vec<_>>().join(".");
+            let read = path(&text);
+            prop_assert_eq!(&path(&read.to_string()), &read);
+            prop_assert_eq!(read.names().collect::<Vec<_>>(), names);
+        }
+
+        #[test]
+        fn patterns_match_as_regular_expressions_do(pattern in "[ab*]{1,6}", name in "[ab]{0,6}") {
+            fn slow(pattern: &[u8], name: &[u8]) -> bool {
+                match (pattern, name) {
+                    ([], []) => true,
+                    ([b'*', rest @ ..], _) => {
+                        (0..=name.len()).any(|at| slow(rest, &name[at..]))
+                    }
+                    ([p, pattern @ ..], [n, name @ ..]) => p == n && slow(pattern, name),
+                    _ => false,
+                }
+            }
+            let fast = path(&pattern).matches(0, &name);
+            prop_assert_eq!(fast, slow(pattern.as_bytes(), name.as_bytes()));
+        }
+    }
 }

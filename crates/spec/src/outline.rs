@@ -1,7 +1,7 @@
 //! Where the fields of a spec are written, read off its text: for errors that only know a name.
 
 use nickel_lang_core::{
-    ast::{Ast, InputFormat, Node},
+    ast::{Ast, InputFormat, Node, record::FieldPathElem},
     cache::{CacheHub, SourcePath},
     files::FileId,
     position::RawSpan,
@@ -30,7 +30,7 @@ pub(crate) fn definitions(sources: &Sources) -> Vec<Definition> {
         if hub.parse_to_ast(parsed).is_ok()
             && let Some(ast) = hub.asts.get(parsed)
         {
-            Outline { id, definitions: &mut definitions }.visit(ast, &Vec::new());
+            Outline { id, definitions: &mut definitions }.visit(ast, &[]);
         }
     }
     definitions
@@ -42,13 +42,13 @@ struct Outline<'o> {
 }
 
 impl Outline<'_> {
-    fn visit<'ast>(&mut self, ast: &'ast Ast<'ast>, above: &Vec<String>) {
+    fn visit<'ast>(&mut self, ast: &'ast Ast<'ast>, above: &[String]) {
         ast.traverse_ref::<(), ()>(
             &mut |ast: &'ast Ast<'ast>, ()| {
                 let Node::Record(record) = &ast.node else { return TraverseControl::Continue };
                 for def in record.field_defs {
-                    let mut path = above.clone();
-                    for name in def.path.iter().filter_map(|name| name.try_as_ident()) {
+                    let mut path = above.to_vec();
+                    for name in def.path.iter().filter_map(FieldPathElem::try_as_ident) {
                         path.push(name.label().to_owned());
                         let Some(key) = name.pos.into_opt() else { continue };
                         let value = def

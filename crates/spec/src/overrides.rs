@@ -13,7 +13,6 @@ use nickel_lang_core::{
 };
 
 use crate::{
-    catalogue,
     diagnostic::Diagnostic,
     loader::Loader,
     machine::{Fault, Machine, field, fields},
@@ -153,7 +152,7 @@ fn missing(machine: &mut Machine, root: &NickelValue, over: &Override) -> Option
                 fields(&record).into_iter().flatten().map(|(key, _)| key.label()).collect();
             known.sort_unstable();
             if over.argument {
-                let note = arguments(machine, &record);
+                let note = arguments(&record);
                 let fault = Diagnostic::error(format!("no argument `{name}`"));
                 let text = did_you_mean(name, known.into_iter());
                 return Some(fault.label(label(machine, &text)).note(note));
@@ -177,8 +176,7 @@ fn missing(machine: &mut Machine, root: &NickelValue, over: &Override) -> Option
 }
 
 /// The arguments that there are, with their docs.
-fn arguments(machine: &Machine, args: &NickelValue) -> String {
-    let _ = machine;
+fn arguments(args: &NickelValue) -> String {
     let mut known: Vec<String> = fields(args)
         .into_iter()
         .flatten()
@@ -188,7 +186,6 @@ fn arguments(machine: &Machine, args: &NickelValue) -> String {
         })
         .collect();
     known.sort();
-    let _ = catalogue::shapes;
     match &known[..] {
         [] => "the spec has no `args`".to_owned(),
         known => format!("`args`: {}", known.join(", ")),

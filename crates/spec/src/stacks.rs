@@ -16,7 +16,7 @@ type Names = [Vec<(Section, String)>];
 /// The kind of a node that is a step.
 fn kind<'w>(walker: &'w Walker, node: usize) -> Option<&'w StepKind> {
     match &walker.nodes[node].content {
-        Some(Content::Step(kind)) => Some(kind),
+        Some(Content::Step(kind)) => Some(&**kind),
         _ => None,
     }
 }

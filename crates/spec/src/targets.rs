@@ -1,7 +1,7 @@
 //! The fields of a spec that can be built: which there are, and which of them a request means.
 
 use nickel_lang_core::{eval::value::NickelValue, position::RawSpan, term::record::Field};
-use reimage_plan::{Section, Target};
+use reimage_plan::{Section, StepId, Target};
 
 use crate::{
     assemble::Root,
@@ -10,7 +10,7 @@ use crate::{
     fields::Value,
     kinds::Content,
     library::SECTIONS,
-    machine::{Machine, field, fields, shown},
+    machine::{Machine, fields, shown},
     suggest::{closest, did_you_mean},
     walk::Walker,
 };
@@ -18,6 +18,11 @@ use crate::{
 /// The sections that hold steps, in the order of a spec.
 pub(crate) const HOLDING: [Section; 4] =
     [Section::Steps, Section::Images, Section::Exports, Section::Checks];
+
+/// The path of a field, as `build` takes it.
+pub(crate) fn target_path(section: Section, name: &str) -> String {
+    Target { section, name: name.to_owned(), step: StepId(0) }.path()
+}
 
 /// A field that is wanted, or only to be evaluated.
 pub(crate) struct Wanted {
@@ -100,10 +105,7 @@ pub(crate) fn select(
                 *used |= whole || one;
                 target |= whole || one;
             }
-            known.push(
-                Target { section: holding, name: name.clone(), step: reimage_plan::StepId(0) }
-                    .path(),
-            );
+            known.push(target_path(holding, &name));
             if target || request.every_step {
                 wanted.push(Wanted { section: holding, name, field, key, target });
             }
@@ -165,7 +167,7 @@ pub(crate) fn walk(
 ) -> Vec<Root> {
     let mut roots = Vec::new();
     for Wanted { section, name, field, key, target } in wanted {
-        let path = Target { section, name: name.clone(), step: reimage_plan::StepId(0) }.path();
+        let path = target_path(section, &name);
         let Some(value) = field.value_with_pending_contracts() else {
             let label = walker.machine.at(key, "it has no value");
             faults.push(Diagnostic::error(format!("missing definition for `{path}`")).label(label));
@@ -211,5 +213,4 @@ pub(crate) fn later(walker: &Walker, faults: &mut Vec<Diagnostic>) {
             faults.push(Diagnostic::error(message).label(walker.machine.at(node.span, "")));
         }
     }
-    let _ = field;
 }

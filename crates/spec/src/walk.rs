@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use nickel_lang_core::{
     eval::{cache::lazy::ThunkState, value::NickelValue},
     position::RawSpan,
+    term::record::Field,
 };
 use reimage_plan::Section;
 
@@ -175,7 +176,7 @@ impl<'a> Walker<'a> {
         }
         for section in [Section::Steps, Section::Images, Section::Exports, Section::Checks] {
             let block = field(root, &section.to_string()).filter(|f| evaluated(f.value.as_ref()));
-            let Some(block) = block.and_then(|f| f.value_with_pending_contracts()) else {
+            let Some(block) = block.and_then(Field::value_with_pending_contracts) else {
                 continue;
             };
             let Ok(block) = self.machine.eval(block) else { continue };

@@ -17,9 +17,8 @@ use std::{
 
 use rayon::prelude::*;
 use reimage_castore::{
-    Action, ActionResult, Attrs, Captured, DebAction, Diff, Entry, Materialize, Node,
-    Output, Owners, Patterns, Sha256, Sha256Hasher, Store, TreePath, View, read_dir_sorted,
-    xattr_allowed,
+    Action, ActionResult, Attrs, Captured, DebAction, Diff, Entry, Materialize, Node, Output,
+    Owners, Patterns, Sha256, Sha256Hasher, Store, TreePath, View, read_dir_sorted, xattr_allowed,
 };
 use reimage_fetch::{
     Limits,
@@ -55,7 +54,11 @@ fn main() -> Result<()> {
     let packages = packages(&store, Path::new(&arguments[1]))?;
     clock.lap("unpack");
     let result = if arguments.iter().any(|a| a == "--skip") {
-        let diff = unpack_only(&store, &View::default(), &packages.iter().map(|p| p.0.clone()).collect::<Vec<_>>())?;
+        let diff = unpack_only(
+            &store,
+            &View::default(),
+            &packages.iter().map(|p| p.0.clone()).collect::<Vec<_>>(),
+        )?;
         clock.lap("merge");
         diff
     } else {
@@ -132,8 +135,7 @@ fn install(
     clock.lap("prepare");
     let diff = Arc::new(install.diff);
     let digest = store.put_diff(diff.clone())?;
-    let owners =
-        if zygote.ids() == Ids::Notify { Owners::Recorded } else { Owners::Physical };
+    let owners = if zygote.ids() == Ids::Notify { Owners::Recorded } else { Owners::Physical };
     let how = Materialize { below: &view, owners, time: FILE_TIME, nanos: 0 };
     let root = store.materialize(&digest, &how)?;
     let input = store.put_diff(Diff::of_tree(&install.input))?;
@@ -144,13 +146,23 @@ fn install(
     let mut command = Command::new(&scratch, ARGV.iter().map(OsString::from));
     command.lowers = vec![root.path];
     command.inputs = vec![Input { target: INPUT.into(), lowers: vec![input.path] }];
-    command.env = [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C.UTF-8"), ("HOME", "/root"), ("TZ", "UTC"), ("SOURCE_DATE_EPOCH", "1793491200")]
-        .map(|(name, value)| (name.into(), value.into()))
-        .into();
+    command.env = [
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("LC_ALL", "C.UTF-8"),
+        ("HOME", "/root"),
+        ("TZ", "UTC"),
+        ("SOURCE_DATE_EPOCH", "1793491200"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into();
     command.owners = root
         .owners
         .iter()
-        .map(|(path, uid, gid)| Owner { path: Path::new("/").join(path.as_path()), uid: *uid, gid: *gid })
+        .map(|(path, uid, gid)| Owner {
+            path: Path::new("/").join(path.as_path()),
+            uid: *uid,
+            gid: *gid,
+        })
         .collect();
     let null = File::open("/dev/null")?;
     let error = std::io::stderr();

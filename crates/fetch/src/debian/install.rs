@@ -13,7 +13,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reimage_castore::{Change, Diff, Digest, Entry, Node, Sha256, Store, StoreError, Tree, TreePath, View};
+use reimage_castore::{
+    Change, Diff, Digest, Entry, Node, Sha256, Store, StoreError, Tree, TreePath, View,
+};
 use thiserror::Error;
 
 use super::deb::{ControlError, DebError, Package};
@@ -101,11 +103,8 @@ where
     E: From<InstallError>,
 {
     let plan = plan(store, view, packages)?;
-    let by_dpkg: Vec<_> = packages
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| !plan.placed.contains(number))
-        .collect();
+    let by_dpkg: Vec<_> =
+        packages.iter().enumerate().filter(|(number, _)| !plan.placed.contains(number)).collect();
     let mut input = Tree::default();
     for (number, package) in &by_dpkg {
         let (digest, size) = blob(&package.digest)?;

@@ -1,4 +1,4 @@
-//! OpenPGP keys and the cleartext signatures of repositories, by rPGP: no gpg binary, no home directory, no trust.
+//! `OpenPGP` keys and the cleartext signatures of repositories, by the crate `pgp`: no gpg binary, no home directory, no trust.
 
 use pgp::{
     composed::{CleartextSignedMessage, Deserializable, SignedPublicKey},

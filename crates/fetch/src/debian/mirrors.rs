@@ -82,7 +82,7 @@ impl DebianConfig {
         }
         let mut places = Vec::new();
         if configured.is_empty() {
-            self.from_apt(apt, root, suite, security, &own, &mut places)?;
+            self.add_apt(apt, root, suite, security, &own, &mut places)?;
         }
         let fallback = security && configured.is_empty();
         let urls = if fallback { &self.mirrors } else { configured };
@@ -105,7 +105,7 @@ impl DebianConfig {
 
     /// Adds what apt's sources have: those that name the suite, then the other archives of its kind, which may have
     /// it, too.
-    fn from_apt(
+    fn add_apt(
         &self,
         apt: &AptConfig,
         root: &Path,

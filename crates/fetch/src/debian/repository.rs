@@ -75,6 +75,9 @@ pub(super) struct Suite {
     base: String,
 }
 
+/// What an index is called, and the forms of it that are offered: where below the suite, and what they must be.
+pub(super) type Offers = (String, Vec<(String, Expected)>);
+
 impl Suite {
     /// Fetches the `InRelease` of the first place that has an acceptable one.
     pub(super) fn open(
@@ -127,7 +130,7 @@ impl Suite {
         &self,
         components: &[String],
         architecture: &str,
-    ) -> Result<Vec<(String, Vec<(String, Expected)>)>, RepositoryError> {
+    ) -> Result<Vec<Offers>, RepositoryError> {
         let flat = vec![String::new()];
         let components = if self.release.suite.ends_with('/') { &flat } else { components };
         let mut indexes = Vec::new();
@@ -227,19 +230,8 @@ fn fetch_cached(
 }
 
 /// Reads an index whole, whatever compresses it.
-fn decompress(mut file: File) -> io::Result<String> {
-    let mut magic = [0; 6];
-    let got = file.read(&mut magic)?;
-    file.rewind()?;
-    let file = io::BufReader::new(file);
-    let reader: Box<dyn io::Read> = match &magic[..got] {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0] => {
-            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file)?),
-        _ => Box::new(file),
-    };
+fn decompress(file: File) -> io::Result<String> {
+    let (_, reader) = crate::archive::decompress(io::BufReader::new(file))?;
     let mut bytes = Vec::new();
     reader.take(MAX_INDEX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_INDEX {

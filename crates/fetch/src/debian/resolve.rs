@@ -137,11 +137,11 @@ fn resolve_here(universe: &Universe, request: &Request) -> Result<Vec<PackagePin
 fn keep(universe: &Universe, marks: &mut Marks<'_>, name: &str, version: &str) {
     let Some(package) = universe.find(name) else { return };
     let entry = universe.package(package);
-    let installed = entry.installed.map(|id| &universe.version_of(id).version);
+    let installed = entry.installed.map(|id| &universe.version_of(id).number);
     let kept =
-        entry.versions.iter().find(|id| universe.version_of(**id).version.as_str() == version);
+        entry.versions.iter().find(|id| universe.version_of(**id).number.as_str() == version);
     if let Some(id) = kept
-        && installed.is_none_or(|installed| universe.version_of(*id).version >= *installed)
+        && installed.is_none_or(|installed| universe.version_of(*id).number >= *installed)
     {
         marks.set_candidate(package, *id);
     }
@@ -191,7 +191,7 @@ fn find(universe: &Universe, request: &str) -> Result<(PkgId, Option<VerId>), Re
     }
     let Some(version) = version else { return Ok((id, None)) };
     let wanted = DebVersion::new(version);
-    match entry.versions.iter().find(|id| universe.version_of(**id).version == wanted) {
+    match entry.versions.iter().find(|id| universe.version_of(**id).number == wanted) {
         Some(version) => Ok((id, Some(*version))),
         None => Err(ResolveError::NoSuchVersion {
             name: name.to_owned(),
@@ -200,7 +200,7 @@ fn find(universe: &Universe, request: &str) -> Result<(PkgId, Option<VerId>), Re
             known: entry
                 .versions
                 .iter()
-                .map(|id| universe.version_of(*id).version.to_string())
+                .map(|id| universe.version_of(*id).number.to_string())
                 .collect(),
         }),
     }
@@ -236,7 +236,7 @@ fn describe(universe: &Universe, id: VerId) -> Option<PackagePin> {
     Some(PackagePin {
         suite: index.suite.clone(),
         name: universe.name(version.package).to_owned(),
-        version: version.version.to_string(),
+        version: version.number.to_string(),
         architecture: version.architecture.to_string(),
         path: file.path.to_string(),
         sha256: file.sha256,

@@ -123,7 +123,7 @@ impl AptConfig {
         let mut keyring = Keyring::default();
         match &source.signed_by {
             Some(SignedBy::Key(key)) => {
-                keyring.add("the key of its `Signed-By`", key.as_bytes())?
+                keyring.add("the key of its `Signed-By`", key.as_bytes())?;
             }
             Some(SignedBy::Files(paths)) => {
                 for path in paths {

@@ -5,150 +5,22 @@
 //! updates, then security updates, then other repositories, and the installed packages last.
 
 use super::{
-    relation::{self, Malformed, Operator, Relation},
+    relation::{Operator, Relation},
     version::DebVersion,
 };
-use deb822_fast::borrowed::{BorrowedParagraph, BorrowedParagraphIter};
-use reimage_castore::Sha256;
+use deb822_fast::borrowed::BorrowedParagraphIter;
 use std::collections::BTreeMap;
 
-/// Why a package index or dpkg status was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// It is not in the deb822 format.
-    #[error("{index} is not a list of packages, after {packages} of them")]
-    Format {
-        /// What the caller calls the index.
-        index: String,
-        /// How many paragraphs were read before.
-        packages: usize,
-        /// What the parser found.
-        source: deb822_fast::Error,
-    },
-    /// A paragraph lacks a field that every package has.
-    #[error("Package `{package}` in {index} has no field `{field}`")]
-    Missing {
-        /// What the caller calls the index.
-        index: String,
-        /// The package, or the paragraph's number.
-        package: String,
-        /// The field.
-        field: &'static str,
-    },
-    /// A field's value is not what the field holds.
-    #[error("Package `{package}` in {index} has a malformed `{field}`: {value}")]
-    Malformed {
-        /// What the caller calls the index.
-        index: String,
-        /// The package.
-        package: String,
-        /// The field.
-        field: &'static str,
-        /// The part that was not understood.
-        value: String,
-    },
-    /// The index has more packages than any archive.
-    #[error("{index} lists more than {limit} packages")]
-    TooMany {
-        /// What the caller calls the index.
-        index: String,
-        /// The bound.
-        limit: usize,
-    },
-}
+mod model;
+mod paragraph;
+
+pub(super) use model::{Dependency, Kind, Package, PkgId, PoolFile, Target, VerId, Version};
+pub use paragraph::IndexError;
+pub(super) use paragraph::sha256;
+use paragraph::{Reader, priority, source};
 
 /// The most packages that one index may list; Debian's largest has 70,000.
 const MAX_PACKAGES: usize = 1_000_000;
-
-/// A package name's number in its universe, in order of first mention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PkgId(pub(super) u32);
-
-/// A version's number in its universe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct VerId(pub(super) u32);
-
-/// A name: a package, or what packages provide, or what somebody depends on in vain.
-#[derive(Debug)]
-pub(super) struct Package {
-    pub(super) name: Box<str>,
-    /// Newest first.
-    pub(super) versions: Vec<VerId>,
-    /// Who provides the name, and as which version.
-    pub(super) providers: Vec<(VerId, Option<DebVersion>)>,
-    pub(super) essential: bool,
-    /// `Protected: yes` or `Important: yes`.
-    pub(super) important: bool,
-    pub(super) installed: Option<VerId>,
-}
-
-/// One version of a package.
-#[derive(Debug)]
-pub(super) struct Version {
-    pub(super) package: PkgId,
-    pub(super) version: DebVersion,
-    /// The native architecture or `all`.
-    pub(super) architecture: Box<str>,
-    /// 1 required, 2 important, 3 standard, 4 optional, 5 extra.
-    pub(super) priority: u8,
-    pub(super) source: Box<str>,
-    /// The dependencies, in apt's order: Pre-Depends, Depends, Conflicts, Breaks, Recommends.
-    pub(super) dependencies: Vec<Dependency>,
-    /// Where it can be fetched from, best first; empty if it is only installed.
-    pub(super) files: Vec<PoolFile>,
-    /// The highest priority among `files`, as apt's pins; 100 for an installed version.
-    pub(super) pin: i16,
-}
-
-/// A file of an archive's pool.
-#[derive(Clone, Debug)]
-pub(super) struct PoolFile {
-    pub(super) index: usize,
-    pub(super) path: Box<str>,
-    pub(super) sha256: Sha256,
-    pub(super) size: u64,
-}
-
-/// What kind of dependency, in so far as the resolver cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    PreDepends,
-    Depends,
-    Conflicts,
-    Breaks,
-    Recommends,
-}
-
-impl Kind {
-    pub(super) fn is_negative(self) -> bool {
-        matches!(self, Self::Conflicts | Self::Breaks)
-    }
-}
-
-/// A group of alternatives; a negative one has a single target.
-#[derive(Debug)]
-pub(super) struct Dependency {
-    pub(super) kind: Kind,
-    pub(super) alternatives: Vec<Target>,
-}
-
-/// One name with its bound.
-#[derive(Debug)]
-pub(super) struct Target {
-    pub(super) package: PkgId,
-    pub(super) bound: Option<(Operator, DebVersion)>,
-}
-
-impl Target {
-    /// Returns whether a package of that `version` (none: an unversioned provide) fits.
-    pub(super) fn admits(&self, version: Option<&DebVersion>) -> bool {
-        match (&self.bound, version) {
-            (None, _) => true,
-            (Some((operator, bound)), Some(version)) => operator.admits(version, bound),
-            (Some(_), None) => false,
-        }
-    }
-}
 
 /// What an index is, as far as choosing goes.
 #[derive(Clone, Debug)]
@@ -287,11 +159,11 @@ impl Universe {
     /// installed one.
     pub(super) fn candidate(&self, id: PkgId) -> Option<VerId> {
         let package = self.package(id);
-        let installed = package.installed.map(|id| &self.version_of(id).version);
+        let installed = package.installed.map(|id| &self.version_of(id).number);
         let mut best: Option<VerId> = None;
         for &id in &package.versions {
             let version = self.version_of(id);
-            let downgrade = installed.is_some_and(|installed| version.version < *installed);
+            let downgrade = installed.is_some_and(|installed| version.number < *installed);
             if !downgrade && best.is_none_or(|best| version.pin > self.version_of(best).pin) {
                 best = Some(id);
             }
@@ -331,9 +203,9 @@ impl Universe {
         entry.important |= flags("Important") || flags("Protected");
 
         let known = &self.packages[package.0 as usize].versions;
-        let at = known.partition_point(|&id| self.version_of(id).version > version);
+        let at = known.partition_point(|&id| self.version_of(id).number > version);
         if let Some(&id) = known.get(at)
-            && self.version_of(id).version.as_str() == version.as_str()
+            && self.version_of(id).number.as_str() == version.as_str()
         {
             return Ok(id);
         }
@@ -347,7 +219,7 @@ impl Universe {
             architecture: architecture.into(),
             priority: priority(reader.get("Priority")),
             source: source(reader.get("Source"), name, version.as_str()),
-            version,
+            number: version,
             dependencies,
             files: Vec::new(),
             pin: i16::MIN,
@@ -449,78 +321,5 @@ impl Universe {
             installed: None,
         });
         id
-    }
-}
-
-/// Reads a SHA-256 as archives write it: 64 hexadecimal digits.
-pub(super) fn sha256(digits: &str) -> Option<Sha256> {
-    format!("sha256:{digits}").parse().ok()
-}
-
-fn priority(word: Option<&str>) -> u8 {
-    match word {
-        Some("required") => 1,
-        Some("important") => 2,
-        Some("standard") => 3,
-        Some("optional") => 4,
-        _ => 5,
-    }
-}
-
-/// Returns source name and version in one string, for telling siblings.
-fn source(field: Option<&str>, name: &str, version: &str) -> Box<str> {
-    let field = field.unwrap_or(name);
-    match field.split_once(' ') {
-        Some((source, bound)) => {
-            format!("{source} {}", bound.trim().trim_start_matches('(').trim_end_matches(')'))
-        }
-        None => format!("{field} {version}"),
-    }
-    .into()
-}
-
-/// A paragraph and where it stands.
-struct Reader<'a> {
-    label: &'a str,
-    number: usize,
-    paragraph: &'a BorrowedParagraph<'a>,
-}
-
-impl Reader<'_> {
-    fn get(&self, field: &str) -> Option<&str> {
-        self.paragraph.get_single(field).map(str::trim)
-    }
-
-    fn package(&self) -> String {
-        self.get("Package").map_or_else(|| format!("#{}", self.number + 1), str::to_owned)
-    }
-
-    fn require(&self, field: &'static str) -> Result<&str, IndexError> {
-        self.get(field).filter(|value| !value.is_empty()).ok_or_else(|| IndexError::Missing {
-            index: self.label.to_owned(),
-            package: self.package(),
-            field,
-        })
-    }
-
-    fn malformed(&self, field: &'static str, value: &str) -> IndexError {
-        IndexError::Malformed {
-            index: self.label.to_owned(),
-            package: self.package(),
-            field,
-            value: value.to_owned(),
-        }
-    }
-
-    /// Parses a relationship field, which a status file may fold over several lines.
-    fn groups(
-        &self,
-        field: &'static str,
-    ) -> impl Iterator<Item = Result<Vec<Relation<'_>>, IndexError>> {
-        let lines = self.paragraph.get(field).unwrap_or_default();
-        lines.iter().flat_map(move |line| {
-            relation::groups(line)
-                .map(move |group| group.map_err(|Malformed(text)| self.malformed(field, &text)))
-        })
     }
 }

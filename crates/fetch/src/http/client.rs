@@ -62,7 +62,7 @@ pub struct Proxies {
 }
 
 /// The longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(super) struct Client {
@@ -199,7 +199,10 @@ fn answer(url: &str, from: u64, response: Response<Body>) -> Result<Answer, Fail
         StatusCode::PARTIAL_CONTENT => match range_start(headers) {
             Some(start) if start == from => start,
             _ => {
-                return Err(Failure::Final(HttpError::Status { url: url.to_owned(), status: code }));
+                return Err(Failure::Final(HttpError::Status {
+                    url: url.to_owned(),
+                    status: code,
+                }));
             }
         },
         StatusCode::NOT_FOUND | StatusCode::GONE => {

@@ -135,14 +135,15 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, 
         all.len()
     };
     let reply = answer(&request, number);
-    let mut head = format!("HTTP/1.1 {} Whatever\r\nconnection: close\r\n", reply.status);
+    let mut head =
+        vec![format!("HTTP/1.1 {} Whatever", reply.status), "connection: close".to_owned()];
     if !reply.headers.iter().any(|(name, _)| name == "content-length") {
-        head.push_str(&format!("content-length: {}\r\n", reply.body.len()));
+        head.push(format!("content-length: {}", reply.body.len()));
     }
-    for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    head.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+    let head = head.join("\r\n");
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
-    let _ =
-        stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let _ = stream
+        .write_all(format!("{head}\r\n\r\n").as_bytes())
+        .and_then(|()| stream.write_all(body));
 }

@@ -17,7 +17,7 @@ fn downloader() -> Downloader {
 }
 
 fn body() -> Vec<u8> {
-    (0..300_000u32).flat_map(|n| n.to_le_bytes()).collect()
+    (0..300_000u32).flat_map(u32::to_le_bytes).collect()
 }
 
 fn exact(body: &[u8]) -> Expected {
@@ -42,7 +42,7 @@ fn fetches_and_reports_progress() {
     let seen = std::sync::Mutex::new(Vec::new());
     let fetched = downloader()
         .fetch(&[server.url("/a")], exact(&body()), &mut file, &|at, of| {
-            seen.lock().unwrap().push((at, of))
+            seen.lock().unwrap().push((at, of));
         })
         .unwrap();
     assert_eq!((fetched.sha256, fetched.size), (Sha256::of(&body()), 1_200_000));
@@ -79,7 +79,7 @@ fn resumes_what_an_earlier_run_left_and_starts_over_if_it_was_wrong() {
     assert_eq!(server.seen()[0].headers["range"], "bytes=500000-");
 
     let mut wrong = tempfile::tempfile().unwrap();
-    wrong.write_all(&[7; 500_000]).unwrap();
+    wrong.write_all(&vec![7; 500_000]).unwrap();
     fetch(&[server.url("/a")], exact(&body()), &mut wrong).unwrap();
     assert_eq!(content(&mut wrong), body());
 }
@@ -211,5 +211,5 @@ fn runs_in_parallel_in_order() {
     let all = downloader.parallel(&[3, 1, 2], |n| Ok::<_, ()>(n * 2)).unwrap();
     assert_eq!(all, [6, 2, 4]);
     assert_eq!(downloader.parallel(&[3, 1, 2], |n| if *n == 1 { Err(*n) } else { Ok(*n) }), Err(1));
-    assert_eq!(downloader.parallel(&[], |n: &u8| Ok::<_, ()>(*n)), Ok(vec![]));
+    assert_eq!(downloader.parallel(&[], |n: &u8| Ok::<_, ()>(*n)), Ok(Vec::new()));
 }

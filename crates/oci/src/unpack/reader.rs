@@ -18,7 +18,7 @@ const MAX_RECORDS: u64 = 1 << 20;
 
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     Directory,
     Symlink,
@@ -31,22 +31,22 @@ pub(super) enum Kind {
 
 /// One member as it is written, names unchecked.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) path: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) size: u64,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: i64,
-    pub(super) major: u32,
-    pub(super) minor: u32,
-    pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+pub(crate) struct Member {
+    pub(crate) path: Vec<u8>,
+    pub(crate) link: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: i64,
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+    pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// An archive being read.
-pub(super) struct Members<R> {
+pub(crate) struct Members<R> {
     archive: R,
     /// Bytes read so far.
     at: u64,
@@ -65,12 +65,12 @@ struct Extended {
 }
 
 impl<R: Read> Members<R> {
-    pub(super) fn new(archive: R) -> Self {
+    pub(crate) fn new(archive: R) -> Self {
         Self { archive, at: 0, content: 0, padding: 0 }
     }
 
     /// The next member; none at the archive's end.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, UnpackError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Member>, UnpackError> {
         let mut extended = Extended::default();
         while let Some(header) = self.header()? {
             let size = self.field(header.entry_size())?;
@@ -90,16 +90,18 @@ impl<R: Read> Members<R> {
     }
 
     /// The current member's content.
-    pub(super) fn content(&mut self) -> impl Read {
+    pub(crate) fn content(&mut self) -> impl Read {
         Content(self)
     }
 
     /// Passes over what is left of the current member.
-    pub(super) fn skip_content(&mut self) -> Result<(), UnpackError> {
-        let rest = self.content + self.padding;
-        let skipped = io::copy(&mut self.archive.by_ref().take(rest), &mut io::sink())?;
-        self.at += skipped;
-        if skipped < rest {
+    pub(crate) fn skip_content(&mut self) -> Result<(), UnpackError> {
+        let mut pass = |size| io::copy(&mut self.archive.by_ref().take(size), &mut io::sink());
+        let content = pass(self.content)?;
+        // Some writers leave the last block unfilled.
+        let padding = pass(self.padding)?;
+        self.at += content + padding;
+        if content < self.content {
             return Err(self.error("it ends within a member"));
         }
         (self.content, self.padding) = (0, 0);

@@ -80,7 +80,9 @@ pub(crate) fn run(args: &CacheArgs, app: &App) -> Result<ExitCode, CommandError>
             found.blobs,
             bytes(found.bytes),
             found.results,
-            if found.is_good() { "all good".to_owned() } else {
+            if found.is_good() {
+                "all good".to_owned()
+            } else {
                 format!("{} damaged", corrupt.len() + bad.len())
             },
         ))?;

@@ -29,7 +29,8 @@ pub(crate) fn run(args: &InspectArgs, app: &App) -> Result<ExitCode, CommandErro
     let (manifest, bytes) = here.layout.manifest(&descriptor)?;
     let config = here.layout.read_document(&manifest.config)?;
     let document = |bytes: &[u8]| -> Result<Value, CommandError> {
-        serde_json::from_slice(bytes).map_err(|e| CommandError::wrap(crate::error::Kind::Environment, e))
+        serde_json::from_slice(bytes)
+            .map_err(|e| CommandError::wrap(crate::error::Kind::Environment, e))
     };
     let value = json!({
         "names": here.image.names,

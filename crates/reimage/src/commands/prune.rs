@@ -67,10 +67,15 @@ pub(crate) fn run(args: &PruneArgs, app: &App) -> Result<ExitCode, CommandError>
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (verb, space) = if args.dry_run { ("Would remove", "would be free") } else { ("Removed", "freed") };
+    let (verb, space) =
+        if args.dry_run { ("Would remove", "would be free") } else { ("Removed", "freed") };
     app.ui.line(format!(
         "{verb} {} results, {} roots and {} blobs of the store: {} {space}, {} kept",
-        pruned.results, pruned.roots, pruned.blobs, bytes(pruned.freed), bytes(pruned.kept),
+        pruned.results,
+        pruned.roots,
+        pruned.blobs,
+        bytes(pruned.freed),
+        bytes(pruned.kept),
     ))?;
     if !args.dry_run {
         app.ui.line(format!("Removed {blobs} blobs of no image: {} freed", bytes(freed)))?;
@@ -94,7 +99,8 @@ fn age(text: &str) -> Result<Duration, String> {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let units = [('b', 1), ('k', 1000), ('m', 1_000_000), ('g', 1_000_000_000), ('t', 1_000_000_000_000)];
+    let units =
+        [('b', 1), ('k', 1000), ('m', 1_000_000), ('g', 1_000_000_000), ('t', 1_000_000_000_000)];
     quantity(text, &units, "`500m` or `10g`")
 }
 

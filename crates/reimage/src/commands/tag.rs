@@ -5,11 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use reimage_oci::Reference;
 
-use crate::{
-    app::App,
-    error::CommandError,
-    image_name::ImageArgs,
-};
+use crate::{app::App, error::CommandError, image_name::ImageArgs};
 
 /// Give an image another name
 ///

@@ -1,12 +1,15 @@
 //! One conversion for each library error: whose fault it is, and what to do.
 
-use std::io;
+use std::{error::Error, io, sync::Arc};
 
+use reimage_build::{BuildError, StepError};
 use reimage_castore::StoreError;
+use reimage_fetch::HttpError;
+use reimage_oci::{LayoutError, ReferenceError};
 use reimage_plan::{LockError, PlanError};
 use reimage_spec::{ProjectError, SpecError};
 
-use super::{CommandError, Kind};
+use super::{CommandError, Detail, Kind};
 
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
@@ -95,6 +98,103 @@ impl From<PlanError> for CommandError {
             }
         };
         Self::wrap(Kind::Spec, error).hint(hint).hint(format!("it is written at {place}"))
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Plan(error) => error.into(),
+            BuildError::Store(error) => error.into(),
+            BuildError::Steps(steps) => failed(steps),
+        }
+    }
+}
+
+/// Steps that failed: the first in full, of the others their message.
+fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
+    let others: Vec<String> = steps.iter().skip(1).map(|step| step.to_string()).collect();
+    let Some(first) = steps.into_iter().next() else {
+        return CommandError::new(Kind::Internal, "The build failed, but none of its steps did");
+    };
+    let place = first.place().map(|place| format!("it is written at {place}"));
+    let (kind, mut hints, detail) = match &*first {
+        StepError::Failed { step, tail, .. } => (
+            Kind::Step,
+            vec![
+                format!("`reimage log {step}` shows all that it wrote"),
+                format!("`reimage shell {step}` stands in its place"),
+            ],
+            Detail::Output(tail.iter().map(|line| crate::ui::plain(line)).collect()),
+        ),
+        StepError::OutputNotWritten { wrote, .. } => {
+            let more = wrote.len().saturating_sub(WROTE);
+            let shown = wrote[..wrote.len() - more].join(", ");
+            let more = if more > 0 { format!(" (+ {more})") } else { String::new() };
+            let hint = match wrote.is_empty() {
+                true => "it wrote nothing".to_owned(),
+                false => format!("it wrote: {shown}{more}"),
+            };
+            (Kind::Step, vec![hint], Detail::None)
+        }
+        StepError::Store(error) => {
+            let hint = store_hint(error).map(str::to_owned);
+            (Kind::Environment, hint.into_iter().collect(), Detail::None)
+        }
+        StepError::Sandbox(_) => {
+            let hint = "`reimage doctor` looks at what this machine lacks".to_owned();
+            (Kind::Environment, vec![hint], Detail::None)
+        }
+        StepError::Step { source, .. } if environmental(&**source) => {
+            (Kind::Environment, Vec::new(), Detail::None)
+        }
+        StepError::Step { .. } | StepError::Stack(_) => (Kind::Spec, Vec::new(), Detail::None),
+    };
+    hints.extend(place);
+    hints.extend(others.into_iter().map(|other| format!("besides: {other}")));
+    let mut command = CommandError::wrap(kind, first).detail(detail);
+    command.hints = hints;
+    command
+}
+
+/// Files that a step wrote, as many as are named.
+const WROTE: usize = 3;
+
+/// Whether an error, or what caused it, is the machine's: its network, its disk.
+fn environmental(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<io::Error>() || error.is::<HttpError>() || error.is::<StoreError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl From<HttpError> for CommandError {
+    fn from(error: HttpError) -> Self {
+        Self::wrap(Kind::Environment, error)
+    }
+}
+
+impl From<LayoutError> for CommandError {
+    fn from(error: LayoutError) -> Self {
+        match &error {
+            LayoutError::NoImage { .. } => {
+                Self::wrap(Kind::Usage, error).hint("`reimage images` lists what is here")
+            }
+            LayoutError::Ambiguous { .. } => {
+                Self::wrap(Kind::Usage, error).hint("write more digits of it")
+            }
+            _ => Self::wrap(Kind::Environment, error),
+        }
+    }
+}
+
+impl From<ReferenceError> for CommandError {
+    fn from(error: ReferenceError) -> Self {
+        Self::wrap(Kind::Usage, error)
     }
 }
 

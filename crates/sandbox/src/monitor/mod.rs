@@ -10,7 +10,7 @@ use rustix::process::{
     set_parent_process_death_signal, waitpid,
 };
 
-use crate::command::{Command, Network};
+use crate::command::{Command, Network, TerminalSize};
 use crate::error::{During, Failure};
 use crate::filter::{assemble, baseline};
 use crate::ids::Ids;
@@ -25,10 +25,10 @@ mod limits;
 
 use limits::Watch;
 
-/// Runs a monitor; never returns. `fds`: the command, the caller's socket, the standard streams.
+/// Runs a monitor; never returns. `fds`: the caller's socket, the command, the standard streams.
 pub(crate) fn run(ids: Ids, fds: Vec<OwnedFd>) -> ! {
     let mut fds = fds.into_iter();
-    if let (Some(payload), Some(caller)) = (fds.next(), fds.next()) {
+    if let (Some(caller), Some(payload)) = (fds.next(), fds.next()) {
         let stdio: Vec<OwnedFd> = fds.collect();
         // If the caller is gone there is nobody to tell.
         let _told = match watch(ids, payload, &caller, stdio) {
@@ -56,6 +56,10 @@ fn watch(
     namespaces(&command)?;
     like_anybody().during(|| "drop a capability".into())?;
     let root = mounts::build(&command)?;
+    let stdio = match command.terminal {
+        Some(size) => terminal(&root, size, caller)?,
+        None => stdio,
+    };
     let host_proc = mounts::open_host_proc()?;
     let mut rules = baseline();
     rules.extend(notify::rules(ids));
@@ -89,16 +93,17 @@ fn watch(
         Monitor { socket, caller, notifier, watch, init, started, voided: Vec::new() };
     let status = monitor.until_the_end()?;
     let elapsed = started.elapsed();
-    let Monitor { mut notifier, watch, mut voided, .. } = monitor;
-    voided.append(&mut notifier.take_voided());
-    watch.at_the_end(&mut voided);
+    monitor.voided.append(&mut monitor.notifier.take_voided());
+    monitor.watch.at_the_end(&mut monitor.voided);
+    let Monitor { notifier, mut voided, .. } = monitor;
     if status == Status::Signaled(libc::SIGSYS) && voided.is_empty() {
         voided.push(Void::BadSystemCall);
     }
     let owners = notifier.owners(&root.upper, &root.uncaptured)?;
-    drop(watch);
+    let of_input = |(_, upper): &(_, OwnedFd)| notifier.owners(upper, &[]);
+    let input_owners = root.inputs.iter().map(of_input).collect::<Result<_, _>>()?;
     let Root { upper, inputs, uncaptured, .. } = root;
-    let report = Report { status, voided, owners, uncaptured, ids, elapsed };
+    let report = Report { status, voided, owners, input_owners, uncaptured, ids, elapsed };
     Ok((report, std::iter::once(upper).chain(inputs.into_iter().map(|(_, upper)| upper)).collect()))
 }
 
@@ -126,6 +131,28 @@ fn namespaces(command: &Command) -> Result<(), Failure> {
     let what = || format!("set the host name `{}`", command.hostname);
     rustix::system::sethostname(command.hostname.as_bytes()).during(what)?;
     rustix::system::setdomainname(b"(none)").during(|| "set the domain name".into())
+}
+
+/// Makes a terminal in the sandbox's own /dev/pts, sends its master to the caller and returns the step's streams.
+fn terminal(root: &Root, size: TerminalSize, caller: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let what = || "make a terminal".into();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = openat(CWD, root.path.join("dev/pts/ptmx"), flags, Mode::empty()).during(what)?;
+    rustix::pty::unlockpt(&master).during(what)?;
+    let size = rustix::termios::Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&master, size).during(what)?;
+    let flags = rustix::pty::OpenptFlags::RDWR
+        | rustix::pty::OpenptFlags::NOCTTY
+        | rustix::pty::OpenptFlags::CLOEXEC;
+    let step = rustix::pty::ioctl_tiocgptpeer(&master, flags).during(what)?;
+    wire::send(caller, b"T", &[master.as_fd()]).during(what)?;
+    Ok(vec![step.try_clone().during(what)?, step.try_clone().during(what)?, step])
 }
 
 /// Waits for the listener of the step's filter, or for why there is none.

@@ -77,7 +77,7 @@ pub(crate) fn mask_proc(ids: Ids, proc: &Path, null: &Path) -> Result<(), Failur
         let path = proc.join(name);
         match mount_bind(&path, &path) {
             Ok(()) => {
-                mount_remount(&path, flags, c"").during(|| format!("protect /proc/{name}"))?
+                mount_remount(&path, flags, c"").during(|| format!("protect /proc/{name}"))?;
             }
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => Err(error).during(|| format!("protect /proc/{name}"))?,

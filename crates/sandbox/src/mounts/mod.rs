@@ -81,9 +81,10 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         (UpperOn::Disk, _) => "mode=0755,size=64m".to_owned(),
     };
     mount_tmpfs(&aux, QUIET, &size)?;
+    let upper_on = upper_on(command, &aux);
     skeleton(command, &aux)?;
 
-    let base = match command.upper {
+    let base = match upper_on {
         UpperOn::Memory => &aux,
         UpperOn::Disk => &command.scratch,
     };
@@ -95,8 +96,8 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         .collect();
     let names = aux.join("names");
     make_dir(&names, 0o755)?;
-    let writes =
-        Writes { base, names: &names, name: "r", volatile: command.upper == UpperOn::Disk };
+    let volatile = upper_on == UpperOn::Disk;
+    let writes = Writes { base, names: &names, name: "r", volatile };
     let upper = overlay(&lowers, &writes, path.as_os_str().as_encoded_bytes())?;
     let dir = open_dir(&path)?;
 
@@ -107,13 +108,18 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         let full = fs::read_link(fd_path(fd)).during(|| "name a mount point".into())?;
         Ok(Path::new("/").join(full.strip_prefix(&path).unwrap_or(&full)))
     };
-    bound_files(command, &aux, &dir, |fd| Ok(uncaptured.push(inside(fd)?)))?;
+    bound_files(command, &aux, &dir, |fd| {
+        uncaptured.push(inside(fd)?);
+        Ok(())
+    })?;
     let mut inputs = Vec::new();
     for (at, input) in command.inputs.iter().enumerate() {
         let target = ensure(&dir, &input.target, true)?;
         let path = inside(&target)?;
         uncaptured.push(path.clone());
-        inputs.push((path, mount_input(command, input, at, base, &names, &target)?));
+        let name = format!("i{at}");
+        let writes = Writes { base, names: &names, name: &name, volatile };
+        inputs.push((path, mount_input(input, &writes, &target)?));
     }
     for bind in &command.binds {
         let directory = fs::metadata(&bind.source)
@@ -128,6 +134,13 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
     }
     let aux = open_dir(&aux)?;
     Ok(Root { path, dir, upper, inputs, aux, uncaptured })
+}
+
+/// What is asked for, but disk where tmpfs has no user xattrs (before Linux 6.6): overlayfs needs them.
+fn upper_on(command: &Command, aux: &Path) -> UpperOn {
+    let set =
+        rustix::fs::setxattr(aux, c"user.reimage.probe", b"", rustix::fs::XattrFlags::empty());
+    if set.is_ok() { command.upper } else { UpperOn::Disk }
 }
 
 fn check(command: &Command) -> Result<(), Failure> {
@@ -184,26 +197,14 @@ fn skeleton(command: &Command, aux: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn mount_input(
-    command: &Command,
-    input: &Input,
-    at: usize,
-    base: &Path,
-    names: &Path,
-    target: &OwnedFd,
-) -> Result<OwnedFd, Failure> {
-    let lowers: Vec<&Path> = input.lowers.iter().map(PathBuf::as_path).collect();
-    let empty = base.join(format!("e{at}"));
-    let lowers = if lowers.is_empty() {
+fn mount_input(input: &Input, writes: &Writes<'_>, target: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let mut lowers: Vec<&Path> = input.lowers.iter().map(PathBuf::as_path).collect();
+    let empty = writes.base.join(format!("{}-empty", writes.name));
+    if lowers.is_empty() {
         make_dir(&empty, 0o755)?;
-        vec![empty.as_path()]
-    } else {
-        lowers
-    };
-    let name = format!("i{at}");
-    let volatile = command.upper == UpperOn::Disk;
-    let writes = Writes { base, names, name: &name, volatile };
-    overlay(&lowers, &writes, fd_path(target).as_bytes())
+        lowers.push(&empty);
+    }
+    overlay(&lowers, writes, fd_path(target).as_bytes())
 }
 
 fn bound_files(

@@ -239,9 +239,9 @@ fn with_umask<T>(call: &Notification, make: impl FnOnce() -> T) -> Result<T, Fai
     let umask =
         umask.ok_or_else(|| fell_back("the umask of a process", "the kernel does not tell it"))?;
     let ours = rustix::process::umask(Mode::from_bits_retain(umask));
-    let made = make();
+    let result = make();
     rustix::process::umask(ours);
-    Ok(made)
+    Ok(result)
 }
 
 fn mkdir(notifier: &mut Notifier, call: &Notification) -> Handled {

@@ -253,13 +253,14 @@ impl Notifier {
     }
 }
 
-fn fell_back(what: &'static str, reason: impl ToString) -> Failed {
+fn fell_back(what: &'static str, reason: impl std::fmt::Display) -> Failed {
     Failed::FellBack { what, reason: reason.to_string() }
 }
 
 /// An `int` argument.
 fn int(argument: u64) -> i32 {
-    (argument & 0xffff_ffff).cast_signed() as i32
+    let [a, b, c, d, ..] = argument.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
 }
 
 /// An `unsigned int`, `uid_t` or `mode_t` argument.

@@ -46,6 +46,7 @@ impl Drop for Home {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
 fn note_chroot(notifier: &mut Notifier, _: &Notification) -> Handled {
     notifier.chrooted = true;
     Ok(Reply::Continue)
@@ -166,7 +167,7 @@ impl Notifier {
             return Ok(None);
         }
         let base = if path[0] == b'/' { None } else { Some(open_path(&base(call, dirfd))?) };
-        let named = readlinkat(CWD, &name(call.pid, "root"), Vec::new())?.into_bytes();
+        let named = readlinkat(CWD, name(call.pid, "root"), Vec::new())?.into_bytes();
         let home = Home { root: Rc::clone(&self.root), proc: Rc::clone(&self.host_proc) };
         fchdir(&theirs)?;
         chroot(".")?;

@@ -15,8 +15,8 @@ use reimage_sandbox::{Command, Error, Outcome, Status, Streams, Zygote};
 /// Programs of the test root. perl makes system calls that the shell cannot.
 const PROGRAMS: &[&str] = &[
     "sh", "perl", "cat", "chmod", "cp", "dd", "env", "find", "id", "ln", "ls", "mkdir", "mkfifo",
-    "mv", "nohup", "rm", "setsid", "sleep", "stat", "tail", "touch", "true", "truncate", "uname",
-    "wc", "hostname", "sync",
+    "mv", "nohup", "readlink", "rm", "setsid", "sleep", "stat", "tail", "touch", "true",
+    "truncate", "uname", "wc", "hostname", "sync",
 ];
 
 /// perl's syscall wants strings that it may write to; numbers are those of x86-64.

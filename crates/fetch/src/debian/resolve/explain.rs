@@ -97,7 +97,7 @@ impl Search<'_> {
     fn solutions(&self, target: &Target) -> Vec<VerId> {
         let candidate = |package| self.universe.candidate(package);
         let own = candidate(target.package)
-            .filter(|id| target.admits(Some(&self.universe.version_of(*id).version)));
+            .filter(|id| target.admits(Some(&self.universe.version_of(*id).number)));
         let providers =
             self.universe.package(target.package).providers.iter().filter(|(id, version)| {
                 candidate(self.universe.version_of(*id).package) == Some(*id)
@@ -142,7 +142,7 @@ impl Search<'_> {
 
     fn full(&self, id: VerId) -> String {
         let version = self.universe.version_of(id);
-        format!("`{}` {}", self.universe.name(version.package), version.version)
+        format!("`{}` {}", self.universe.name(version.package), version.number)
     }
 
     fn target(&self, target: &Target) -> String {
@@ -155,7 +155,7 @@ impl Search<'_> {
 
     fn absence(&self, target: &Target) -> String {
         match self.universe.candidate(target.package) {
-            Some(id) => format!("of which only {} is there", self.universe.version_of(id).version),
+            Some(id) => format!("of which only {} is there", self.universe.version_of(id).number),
             None => "which no repository has".to_owned(),
         }
     }

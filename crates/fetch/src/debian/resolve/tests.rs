@@ -9,10 +9,11 @@ fn index(packages: &[&str]) -> String {
     let stanza = |line: &&str| {
         let mut parts = line.split(';');
         let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
-        let fields: String = parts.map(|field| format!("{}\n", field.trim())).collect();
+        let fields: Vec<&str> = parts.map(str::trim).collect();
+        let fields = fields.join("\n");
         let digest = reimage_castore::Sha256::of(line.as_bytes()).hex();
         format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {digest}\n{fields}\n"
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}_{version}.deb\nSize: 1\nSHA256: {digest}\n{fields}\n\n"
         )
     };
     packages.iter().map(stanza).collect()
@@ -263,15 +264,15 @@ proptest! {
     fn answers_are_consistent(edges in proptest::collection::vec((0..12usize, 0..12usize, 0..3usize), 0..40)) {
         let field = ["Depends", "Conflicts", "Provides"];
         let packages: Vec<String> = (0..12).map(|n| {
-            let mut line = format!("p{n} 1");
+            let mut parts = vec![format!("p{n} 1")];
             for (kind, field) in field.iter().enumerate() {
                 let targets: Vec<String> = edges.iter().filter(|(from, _, k)| *from == n && *k == kind).map(|(_, to, _)| if kind == 2 { format!("v{to}") } else { format!("p{to} | v{}", (to + 1) % 12) }).collect();
                 let targets: Vec<String> = if kind == 1 { targets.iter().map(|t| t.split(' ').next().unwrap().to_owned()).collect() } else { targets };
                 if !targets.is_empty() {
-                    line.push_str(&format!("; {field}: {}", targets.join(", ")));
+                    parts.push(format!("{field}: {}", targets.join(", ")));
                 }
             }
-            line
+            parts.join("; ")
         }).collect();
         let lines: Vec<&str> = packages.iter().map(String::as_str).collect();
         let universe = universe(&lines, &[]);

@@ -67,10 +67,14 @@ impl Live {
     }
 
     /// Shows updates until there are no more; then nothing is left but the lines that stay.
-    pub(super) fn run(mut self, updates: &Receiver<Update>) {
+    pub(super) fn run<E>(
+        mut self,
+        events: &Receiver<E>,
+        mut updates: impl FnMut(E) -> Vec<Update>,
+    ) {
         loop {
-            match updates.recv_timeout(TICK) {
-                Ok(update) => self.take(update),
+            match events.recv_timeout(TICK) {
+                Ok(event) => updates(event).into_iter().for_each(|update| self.take(update)),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -87,8 +91,9 @@ impl Live {
             let _ = self.screen.println(line);
         }
         match update {
-            Update::StepStarted { step, name, what } => {
-                let running = Running { name, since: Instant::now(), last: what, bar: None };
+            Update::StepStarted { step, name } => {
+                let running =
+                    Running { name, since: Instant::now(), last: String::new(), bar: None };
                 self.running.insert(step, running);
             }
             Update::StepOutput { step, lines, .. } => {
@@ -104,7 +109,7 @@ impl Live {
                     self.screen.remove(&bar);
                 }
             }
-            Update::StepCached { .. } => self.fresh += 1,
+            Update::StepFresh { .. } => self.fresh += 1,
             Update::Download { name, received, total } => {
                 self.downloads.files.insert(name, (received, total.unwrap_or(received)));
                 if self.downloads.bar.is_none() {
@@ -112,7 +117,7 @@ impl Live {
                     self.downloads.bar = Some(bar);
                 }
             }
-            Update::Warning { .. } | Update::Note { .. } => {}
+            Update::Warning { .. } => {}
         }
     }
 

@@ -24,18 +24,15 @@ impl Lines {
             return Vec::new();
         }
         match update {
-            Update::StepStarted { name, what, .. } if self.starts => {
-                vec![self.line("start", &format!("{name} {}", style.dim(&format!("({what})"))))]
-            }
+            Update::StepStarted { name, .. } if self.starts => vec![self.line("start", name)],
             Update::StepOutput { name, lines, .. } if self.verbosity >= 1 => {
                 let prefix = style.dim(&format!("{name} │"));
                 lines.iter().map(|line| format!("{prefix} {line}")).collect()
             }
-            Update::StepFinished { name, elapsed, succeeded, .. } => {
-                let verb = if *succeeded { "done" } else { "failed" };
-                vec![self.line(verb, &format!("{name} {}", style.dim(&duration(*elapsed))))]
+            Update::StepFinished { name, elapsed, .. } => {
+                vec![self.line("done", &format!("{name} {}", style.dim(&duration(*elapsed))))]
             }
-            Update::StepCached { name, .. } if self.verbosity >= 1 => {
+            Update::StepFresh { name, .. } if self.verbosity >= 1 => {
                 vec![self.line("fresh", name)]
             }
             Update::Download { name, received, total }
@@ -43,19 +40,15 @@ impl Lines {
             {
                 vec![self.line("fetched", &format!("{name} {}", style.dim(&bytes(*received))))]
             }
-            Update::Warning { message } => {
-                vec![format!("{} {message}", style.warning("warning:"))]
+            Update::Warning { name, message } => {
+                vec![format!("{} {name}: {message}", style.warning("warning:"))]
             }
-            Update::Note { message } => vec![message.clone()],
             _ => Vec::new(),
         }
     }
 
     fn line(&self, verb: &str, rest: &str) -> String {
-        let verb = format!("{verb:>8}");
-        let verb =
-            if verb.trim() == "failed" { self.style.error(&verb) } else { self.style.good(&verb) };
-        format!("{verb} {rest}")
+        format!("{} {rest}", self.style.good(&format!("{verb:>8}")))
     }
 }
 
@@ -72,13 +65,12 @@ mod tests {
     #[test]
     fn a_step() {
         let name = "steps.app".to_owned();
-        let started = Update::StepStarted { step: 1, name: name.clone(), what: "run".into() };
-        assert_eq!(lines(0, true, &started), ["   start steps.app (run)"]);
+        let started = Update::StepStarted { step: 1, name: name.clone() };
+        assert_eq!(lines(0, true, &started), ["   start steps.app"]);
         assert!(lines(0, false, &started).is_empty());
         let elapsed = Duration::from_millis(1200);
-        let finished =
-            Update::StepFinished { step: 1, name: name.clone(), elapsed, succeeded: false };
-        assert_eq!(lines(0, false, &finished), ["  failed steps.app 1.2s"]);
+        let finished = Update::StepFinished { step: 1, name: name.clone(), elapsed };
+        assert_eq!(lines(0, false, &finished), ["    done steps.app 1.2s"]);
         assert!(lines(-1, true, &finished).is_empty());
         let output = Update::StepOutput { step: 1, name, lines: vec!["a".into(), "b".into()] };
         assert!(lines(0, true, &output).is_empty());
@@ -94,7 +86,7 @@ mod tests {
 
     #[test]
     fn warnings_even_when_quiet() {
-        let warning = Update::Warning { message: "old kernel".into() };
-        assert_eq!(lines(-1, true, &warning), ["warning: old kernel"]);
+        let warning = Update::Warning { name: "a".into(), message: "old kernel".into() };
+        assert_eq!(lines(-1, true, &warning), ["warning: a: old kernel"]);
     }
 }
