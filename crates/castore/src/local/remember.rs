@@ -53,6 +53,7 @@ impl Remembered {
         key.number((*gitignore).into());
         let key = Digest::of(&key.finish());
         let bytes = store.read_record(BUCKET, &key)?.unwrap_or_default();
+        store.touch_record(BUCKET, &key);
         let generation = store.generation()?;
         let began = store.present()?;
         Ok(Self { key, bytes, stale: false, generation, began, known: (0, 0) })

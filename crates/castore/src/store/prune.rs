@@ -39,6 +39,13 @@ pub struct Policy {
     pub dry_run: bool,
 }
 
+impl Policy {
+    fn is_too_old(&self, used: SystemTime) -> bool {
+        let age = self.now.duration_since(used).unwrap_or_default();
+        self.max_age.is_some_and(|most| age > most)
+    }
+}
+
 /// What went, or would go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -98,6 +105,7 @@ impl Store {
         if !policy.dry_run {
             pruned = self.remove(&inventory, doomed, policy.now)?;
             pruned.kept = total - pruned.freed;
+            self.sweep(inventory.since, policy)?;
         }
         Ok(pruned)
     }
@@ -203,6 +211,26 @@ impl Store {
         Ok(pruned)
     }
 
+    /// Takes away memos and what was set aside, if it is too old; they are small, and made again when needed.
+    fn sweep(&self, since: SystemTime, policy: &Policy) -> Result<(), StoreError> {
+        let mut files = Vec::new();
+        for bucket in ["targets-v1", "complete-v1", "stat-v1"] {
+            files.extend(self.list(bucket)?.0.into_iter().map(|file| (file.path, file.used)));
+        }
+        let quarantine = self.bucket("quarantine");
+        for entry in read_dir_sorted(&quarantine).at("read", &quarantine)? {
+            if let Ok(used) = entry.metadata().and_then(|m| m.modified()) {
+                files.push((entry.path(), used));
+            }
+        }
+        for (path, used) in files {
+            if used < since && policy.is_too_old(used) {
+                remove_unused(&path, used).at("remove", &path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn bury(&self, evicted: &[u8], now: SystemTime) -> Result<(), StoreError> {
         if evicted.is_empty() {
             return Ok(());
@@ -224,10 +252,7 @@ impl Store {
 /// what only they need, each by its last use.
 fn choose(inventory: &mut Inventory, policy: &Policy) -> Doomed {
     let since = inventory.since;
-    let too_old = |used: SystemTime| {
-        let age = policy.now.duration_since(used).unwrap_or_default();
-        policy.max_age.is_some_and(|most| age > most)
-    };
+    let too_old = |used| policy.is_too_old(used);
     let mut doomed = Doomed::default();
     let results = std::mem::take(&mut inventory.results);
     let may_go = |r: &Candidate<(ActionDigest, Vec<Digest>)>| {

@@ -9,6 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{CWD, RenameFlags},
+    io::Errno,
+};
+
 use super::{Store, StoreError, blobs::name, error::Context};
 use crate::{Digest, Hasher};
 
@@ -64,9 +69,7 @@ impl Store {
             file.write_all(check(key, bytes).as_bytes())
         });
         written.at("write", &temp)?;
-        let place = || {
-            if replace { fs::rename(&temp, &path) } else { fs::hard_link(&temp, &path) }
-        };
+        let place = || if replace { fs::rename(&temp, &path) } else { place_new(&temp, &path) };
         let mut placed = place();
         if placed.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
             let parent = path.parent().expect("records lie in a bucket");
@@ -109,8 +112,17 @@ impl Store {
     }
 }
 
+/// Renames a file to a name that must be new.
+fn place_new(temp: &Path, path: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, temp, CWD, path, RenameFlags::NOREPLACE) {
+        // The file system cannot; a link never replaces, either.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::hard_link(temp, path),
+        other => Ok(other?),
+    }
+}
+
 /// Sets the time of a file to the present of its file system.
 pub(crate) fn touch(path: &Path) -> rustix::io::Result<()> {
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::utimensat(rustix::fs::CWD, path, &super::blobs::NOW, flags)
+    rustix::fs::utimensat(CWD, path, &super::blobs::NOW, flags)
 }

@@ -163,6 +163,21 @@ fn roots_go_before_results() {
 }
 
 #[test]
+fn old_memos_go() {
+    let f = Fixture::new(&[]);
+    let store = f.open();
+    let key = Digest::of(b"target");
+    store.put_target(&key, b"memo").expect("put");
+    let policy = Policy { now: SystemTime::UNIX_EPOCH + 100_000 * DAY, ..f.policy() };
+    let policy = Policy { max_age: Some(DAY), ..policy };
+    store.prune(&policy).expect("works");
+    assert!(store.target(&key).expect("works").is_some(), "this session has used it");
+    drop(store);
+    f.open().prune(&policy).expect("works");
+    assert_eq!(f.open().target(&key).expect("works"), None);
+}
+
+#[test]
 fn a_lease_protects_what_was_used_since() {
     let f = Fixture::new(&[("a", 40), ("b", 40)]);
     let builder = f.open();
