@@ -59,10 +59,19 @@ const PLAINLY: Way = Way {
 const WAYS: [Way; 11] = [
     PLAINLY,
     Way { name: "as a plain user", user: PLAIN, ..PLAINLY },
-    Way { name: "in a directory of another length", checkout: "a/longer/path/to/the/same/thing", ..PLAINLY },
+    Way {
+        name: "in a directory of another length",
+        checkout: "a/longer/path/to/the/same/thing",
+        ..PLAINLY
+    },
     Way {
         name: "with another time zone, language and home",
-        env: &[("TZ", "Pacific/Kiritimati"), ("LANG", "de_DE.UTF-8"), ("LC_ALL", "tr_TR.UTF-8"), ("SOURCE_DATE_EPOCH", "1")],
+        env: &[
+            ("TZ", "Pacific/Kiritimati"),
+            ("LANG", "de_DE.UTF-8"),
+            ("LC_ALL", "tr_TR.UTF-8"),
+            ("SOURCE_DATE_EPOCH", "1"),
+        ],
         ..PLAINLY
     },
     Way { name: "umask 077", umask: "077", user: PLAIN, ..PLAINLY },
@@ -78,8 +87,12 @@ const WAYS: [Way; 11] = [
 pub(crate) fn repro(full: bool) -> Result<(), String> {
     run("cargo", &["build", "--release", "--package", "reimage"])?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let reimage = root.join("target/release/reimage").canonicalize().map_err(|e| format!("No reimage: {e}"))?;
-    let is_root = fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    let reimage = root
+        .join("target/release/reimage")
+        .canonicalize()
+        .map_err(|e| format!("No reimage: {e}"))?;
+    let is_root =
+        fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     let mut bad = Vec::new();
     let mut cells = 0;
     for example in if full { &FULL[..] } else { &QUICK[..] } {
@@ -119,7 +132,12 @@ struct Got {
 }
 
 impl<'a> Cell<'a> {
-    fn new(reimage: &'a Path, source: &Path, way: &'a Way, lock: Option<&str>) -> Result<Self, String> {
+    fn new(
+        reimage: &'a Path,
+        source: &Path,
+        way: &'a Way,
+        lock: Option<&str>,
+    ) -> Result<Self, String> {
         let base = if way.memory { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
         let scratch = base.join(format!("reimage-repro-{}", std::process::id()));
         let _ = fs::remove_dir_all(&scratch);
@@ -137,14 +155,20 @@ impl<'a> Cell<'a> {
 
     fn build(&self) -> Result<Got, String> {
         if self.way.killed {
-            let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+            let mut child = self
+                .command()
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .map_err(|e| e.to_string())?;
             std::thread::sleep(Duration::from_millis(1500));
             let _ = child.kill();
             let _ = child.wait();
         }
         if self.way.touched {
             self.output()?;
-            copy(&self.checkout.clone(), &self.checkout, &Way { days: 1, ..PLAINLY }).map_err(|e| e.to_string())?;
+            copy(&self.checkout.clone(), &self.checkout, &Way { days: 1, ..PLAINLY })
+                .map_err(|e| e.to_string())?;
             own(&self.scratch, self.way.user).map_err(|e| e.to_string())?;
         }
         let digests = self.output()?;
@@ -164,16 +188,25 @@ impl<'a> Cell<'a> {
     fn command(&self) -> Command {
         let Way { umask, user, hostname, jobs, .. } = self.way;
         let rename = hostname.map_or(String::new(), |name| format!("hostname {name};"));
-        let become_user = if *user == 0 { String::new() } else { format!("setpriv --reuid={user} --regid={user} --clear-groups") };
+        let become_user = if *user == 0 {
+            String::new()
+        } else {
+            format!("setpriv --reuid={user} --regid={user} --clear-groups")
+        };
         let line = format!("{rename} umask {umask}; exec {become_user} \"$0\" build -j {jobs}");
-        let mut command = if hostname.is_some() { Command::new("unshare") } else { Command::new("sh") };
+        let mut command =
+            if hostname.is_some() { Command::new("unshare") } else { Command::new("sh") };
         if hostname.is_some() {
             command.args(["--uts", "sh"]);
         }
         let home = self.scratch.join("home");
         let env: BTreeMap<&str, &str> = self.way.env.iter().copied().collect();
         command.arg("-c").arg(line).arg(self.reimage).current_dir(&self.checkout);
-        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", home).envs(env);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("HOME", home)
+            .envs(env);
         command
     }
 }

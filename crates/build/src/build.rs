@@ -1,6 +1,10 @@
 //! Builds the targets of a plan: a memo of each whole target first, then its steps.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
 use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
@@ -95,8 +99,22 @@ pub struct ImageRecord {
 }
 
 /// Builds all targets of `plan`, which must be pinned.
+///
+/// A blob that turns out to be gone or damaged only when it is used is made again: the store has by then
+/// forgotten the results that need it.
 pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError> {
     plan.check_pins()?;
+    let mut missing = BTreeSet::new();
+    loop {
+        match attempt(plan, context) {
+            // The same blob a second time is one that its step does not make.
+            Err(error) if error.is_miss().is_some_and(|digest| missing.insert(digest)) => {}
+            other => return other,
+        }
+    }
+}
+
+fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError> {
     let locals = local_trees(plan, context)?;
     let digests = locals.iter().map(|(id, digest)| (*id, *digest)).collect();
     let definitions = plan.definitions(&digests);
@@ -127,7 +145,10 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
 }
 
 /// Reads the local trees of the plan; they are what a no-op looks at.
-pub(crate) fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
+pub(crate) fn local_trees(
+    plan: &Plan,
+    context: &Context<'_>,
+) -> Result<BTreeMap<StepId, Digest>, BuildError> {
     let mut locals = BTreeMap::new();
     for id in plan.ids() {
         if let StepKind::Local(step) = &plan.step(id).kind {

@@ -53,7 +53,15 @@ fn own(config: &plan::Config) -> OwnConfig {
         healthcheck,
     } = config.clone();
     let healthcheck = healthcheck.map(|check| {
-        let plan::Healthcheck { cmd, interval, timeout, start_period, start_interval, retries, disable } = check;
+        let plan::Healthcheck {
+            cmd,
+            interval,
+            timeout,
+            start_period,
+            start_interval,
+            retries,
+            disable,
+        } = check;
         OwnHealthcheck {
             cmd,
             interval: interval.map(nanoseconds),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use reimage_castore::{
-    Action, ActionDigest, ActionResult, DebAction, DebianAction, Demands, Digest, Output, Patterns, Scripts,
-    Sha256, View,
+    Action, ActionDigest, ActionResult, DebAction, DebianAction, Demands, Digest, Output, Patterns,
+    Scripts, Sha256, View,
 };
 use reimage_fetch::debian::{
     deb::{Package, UnpackOptions, unpack_deb},
@@ -67,7 +67,10 @@ fn pin<'a>(engine: &Engine<'a>, id: StepId, stack: &Stack) -> Result<&'a DebianP
     let installed = installed(engine, &stack.view())?;
     let found = pins.iter().find(|(request, _)| request.installed == installed);
     found.map(|(_, pin)| pin).ok_or_else(|| {
-        engine.error(id, "What `from` has installed is not what reimage.lock was made for: run `reimage lock`")
+        engine.error(
+            id,
+            "What `from` has installed is not what reimage.lock was made for: run `reimage lock`",
+        )
     })
 }
 
@@ -102,14 +105,21 @@ fn packages(
             let options = UnpackOptions { exclude: &exclude, file_time: FILE_TIME, limits };
             unpack_deb(engine.store(), &name, reader, &options).map_err(|e| engine.error(id, e))
         })?;
-        let Value::Tree(tree, _) = made.value else { return Err(engine.error(id, "A package is a tree")) };
+        let Value::Tree(tree, _) = made.value else {
+            return Err(engine.error(id, "A package is a tree"));
+        };
         Package::open(engine.store(), &name, pin.sha256, &tree).map_err(|e| engine.error(id, e))
     };
     pin.packages.par_iter().map(unpack).collect()
 }
 
 /// The .deb of a pin.
-fn fetched(engine: &Engine<'_>, id: StepId, step: &Debian, pin: &PackagePin) -> Result<Made, StepError> {
+fn fetched(
+    engine: &Engine<'_>,
+    id: StepId,
+    step: &Debian,
+    pin: &PackagePin,
+) -> Result<Made, StepError> {
     by_digest(engine, id, pin.sha256, |file| {
         let what = format!("{} {}", pin.name, pin.version);
         let progress = progress(engine, &what);
@@ -128,7 +138,9 @@ fn configure(
     packages: &[Package],
 ) -> Result<ActionResult, StepError> {
     let find = |sha256: &Sha256| {
-        let Some(Pin::Debian(pins)) = engine.plan.pin(id) else { return Err(engine.error(id, "It is not pinned")) };
+        let Some(Pin::Debian(pins)) = engine.plan.pin(id) else {
+            return Err(engine.error(id, "It is not pinned"));
+        };
         let pin = pins.iter().flat_map(|(_, pin)| &pin.packages).find(|pin| pin.sha256 == *sha256);
         let pin = pin.ok_or_else(|| engine.error(id, "A package that no pin names"))?;
         blob(engine, id, &fetched(engine, id, step, pin)?)

@@ -14,8 +14,7 @@ use reimage_plan::{Place, Plan, StepId, StepKind};
 use reimage_sandbox::Zygote;
 
 use crate::{
-    Context, Event, StepError,
-    config,
+    Context, Event, StepError, config,
     stack::{Stack, Value},
     users::{self, User},
 };
@@ -54,7 +53,8 @@ impl<'a> Engine<'a> {
     /// Begins a build. Fails if an image's configuration cannot be.
     pub(crate) fn new(plan: &'a Plan, context: &'a Context<'a>) -> Result<Self, StepError> {
         let count = plan.spec().steps.len();
-        let configs = config::of_plan(plan).map_err(|(id, source)| StepError::new(plan.step(id), source))?;
+        let configs =
+            config::of_plan(plan).map_err(|(id, source)| StepError::new(plan.step(id), source))?;
         Ok(Self {
             plan,
             context,
@@ -261,7 +261,12 @@ impl<'a> Engine<'a> {
     pub(crate) fn temporary(&self, id: StepId) -> Result<std::fs::File, StepError> {
         let path = self.store().tmp_name();
         let mut options = std::fs::OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(&path).map_err(|e| self.error(id, e))?;
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|e| self.error(id, e))?;
         std::fs::remove_file(&path).map_err(|e| self.error(id, e))?;
         Ok(file)
     }

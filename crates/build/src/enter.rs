@@ -7,8 +7,7 @@ use reimage_plan::{Image, Plan, Run, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Limits};
 
 use crate::{
-    BuildError, Context, StepError,
-    baseline,
+    BuildError, Context, StepError, baseline,
     build::{local_trees, make_all},
     engine::{Engine, Scratch, failure_key},
     execute::Execution,
@@ -118,7 +117,8 @@ fn container(
         args => argv.extend(args.iter().cloned()),
     }
     if argv.is_empty() && instead.argv.is_none() {
-        let error = "The image has neither `entrypoint` nor `cmd`: say what to run, `-- PROGRAM ARGS`";
+        let error =
+            "The image has neither `entrypoint` nor `cmd`: say what to run, `-- PROGRAM ARGS`";
         return Err(engine.error(id, error));
     }
     let stack = engine.stack_for(&image.layers)?;
@@ -126,7 +126,8 @@ fn container(
     let user = user.filter(|user| !user.is_empty()).unwrap_or_else(|| "0:0".to_owned());
     let user = engine.user(id, &stack.view(), &user)?;
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
-    let mut env = BTreeMap::from([("HOME".to_owned(), user.home.clone()), ("PATH".to_owned(), path)]);
+    let mut env =
+        BTreeMap::from([("HOME".to_owned(), user.home.clone()), ("PATH".to_owned(), path)]);
     env.extend(config.env.clone());
     let workdir = config.workdir.as_deref().unwrap_or("/");
     let workdir = TreePath::new(workdir).map_err(|e| engine.error(id, e))?;

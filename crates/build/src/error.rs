@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use reimage_castore::{StoreError, TreePath};
+use reimage_castore::{Digest, StoreError, TreePath};
 use reimage_plan::{Place, PlanError, Step};
 use reimage_sandbox::Status;
 use thiserror::Error;
@@ -24,6 +24,39 @@ pub enum BuildError {
     /// The image store failed.
     #[error(transparent)]
     Layout(#[from] reimage_oci::LayoutError),
+}
+
+impl BuildError {
+    /// The blob that was gone or damaged when it was used, if that is what failed.
+    pub(crate) fn is_miss(&self) -> Option<Digest> {
+        match self {
+            Self::Store(error) => error.is_miss(),
+            Self::Steps(steps) => steps.iter().find_map(|step| miss(&**step)),
+            Self::Plan(_) | Self::Layout(_) => None,
+        }
+    }
+}
+
+fn miss(error: &(dyn std::error::Error + 'static)) -> Option<Digest> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // A transparent error is not its own source.
+        let store = match error.downcast_ref::<StepError>() {
+            Some(StepError::Store(store) | StepError::Stack(StackError::Store(store))) => {
+                Some(store)
+            }
+            // Nor is what an I/O error carries its source.
+            _ => match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+                Some(inner) => inner.downcast_ref::<StoreError>(),
+                None => error.downcast_ref::<StoreError>(),
+            },
+        };
+        if let Some(digest) = store.and_then(StoreError::is_miss) {
+            return Some(digest);
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl From<StepError> for BuildError {
@@ -91,7 +124,10 @@ pub enum StepError {
 
 impl StepError {
     /// Why `step` cannot be made.
-    pub(crate) fn new(step: &Step, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn new(
+        step: &Step,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         Self::Step { step: step.name.clone(), place: step.place.clone(), source: source.into() }
     }
 

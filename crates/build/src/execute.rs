@@ -59,7 +59,11 @@ pub(crate) struct Executed {
 
 impl Execution {
     /// The command that the sandbox is given; `scratch` is an empty directory for it.
-    pub(crate) fn command(&self, engine: &Engine<'_>, scratch: &Path) -> Result<sandbox::Command, StepError> {
+    pub(crate) fn command(
+        &self,
+        engine: &Engine<'_>,
+        scratch: &Path,
+    ) -> Result<sandbox::Command, StepError> {
         let lowers = engine.lowers(&self.root)?;
         let mut command = sandbox::Command::new(scratch, self.argv.iter().map(OsString::from));
         command.lowers = lowers.paths;
@@ -90,7 +94,9 @@ impl Execution {
         let command = self.command(engine, scratch.path())?;
         let log = Log::new(engine, id)?;
         // Read off the file system that the command writes to, whose clock is the one that counts.
-        let start = fs_err::metadata(scratch.path()).and_then(|m| m.modified()).map_err(|e| engine.error(id, e))?;
+        let start = fs_err::metadata(scratch.path())
+            .and_then(|m| m.modified())
+            .map_err(|e| engine.error(id, e))?;
         let outcome = log.run(engine, id, &command)?;
         let text = log.finish(engine, id)?;
         if !outcome.succeeded() {
@@ -119,7 +125,12 @@ impl Executed {
     }
 
     /// What it wrote to the input of this number.
-    pub(crate) fn input(&self, engine: &Engine<'_>, id: StepId, number: usize) -> Result<Kept, StepError> {
+    pub(crate) fn input(
+        &self,
+        engine: &Engine<'_>,
+        id: StepId,
+        number: usize,
+    ) -> Result<Kept, StepError> {
         let error = |source: KeepError| engine.error(id, source);
         let entries = self.outcome.input_entries(number).map_err(|e| error(KeepError::Read(e)))?;
         capture::read(engine.store(), entries, self.start).map_err(error)

@@ -3,19 +3,20 @@
 use std::{collections::BTreeMap, io};
 
 use reimage_castore::{Digest, View};
-use reimage_oci::{self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference, ReferenceError};
+use reimage_oci::{
+    self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference,
+    ReferenceError,
+};
 use reimage_plan::{Compression, Image, Platform, StepId};
 
-use crate::{
-    StepError,
-    baseline::FILE_TIME,
-    build::ImageRecord,
-    engine::Engine,
-    history,
-};
+use crate::{StepError, baseline::FILE_TIME, build::ImageRecord, engine::Engine, history};
 
 /// Packs what is not packed yet, and puts the image into the layout under its tags.
-pub(crate) fn image(engine: &Engine<'_>, id: StepId, image: &Image) -> Result<ImageRecord, StepError> {
+pub(crate) fn image(
+    engine: &Engine<'_>,
+    id: StepId,
+    image: &Image,
+) -> Result<ImageRecord, StepError> {
     let stack = engine.stack(id)?;
     let profile = match image.compression {
         Compression::Gzip => Profile::Gzip1,
@@ -34,8 +35,12 @@ pub(crate) fn image(engine: &Engine<'_>, id: StepId, image: &Image) -> Result<Im
             let size = sizes.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
             engine.store().reader(digest, size).map_err(io::Error::other)
         };
-        let packed = session.pack(&content, profile, FILE_TIME, open).map_err(|e| engine.error(id, e))?;
-        layers.push(ImageLayer { packed, created_by: history::created_by(engine.plan.step(layer.step)) });
+        let packed =
+            session.pack(&content, profile, FILE_TIME, open).map_err(|e| engine.error(id, e))?;
+        layers.push(ImageLayer {
+            packed,
+            created_by: history::created_by(engine.plan.step(layer.step)),
+        });
     }
     let size = layers.iter().map(|layer| layer.packed.size).sum();
     let platform = Platform::default();
@@ -88,7 +93,8 @@ pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, Lay
     let names: Result<Vec<Reference>, _> = image.tags.iter().map(|tag| tag.parse()).collect();
     let Ok(names) = names else { return Ok(false) };
     let named = layout.images()?.into_iter().any(|there| {
-        there.descriptor.digest == image.digest && image.tags.iter().all(|tag| there.names.contains(tag))
+        there.descriptor.digest == image.digest
+            && image.tags.iter().all(|tag| there.names.contains(tag))
     });
     if !named {
         layout.session()?.name(&descriptor, &names)?;

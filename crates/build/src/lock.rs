@@ -9,7 +9,9 @@ use std::{
 
 use reimage_castore::Digest;
 use reimage_fetch::debian::{DebianQuery, Request};
-use reimage_plan::{Debian, DebianPin, DebianRequest, Lock, PackagePin, Plan, Spec, StepId, StepKind};
+use reimage_plan::{
+    Debian, DebianPin, DebianRequest, Lock, PackagePin, Plan, Spec, StepId, StepKind,
+};
 
 use crate::{
     BuildError, Context, Event, StepError,
@@ -84,7 +86,12 @@ pub enum LockChange {
 }
 
 /// Pins every remote source of `spec`. `old` is what was pinned before, by this spec or others.
-pub fn lock(spec: &Spec, old: &Lock, update: &Update, context: &Context<'_>) -> Result<Locked, BuildError> {
+pub fn lock(
+    spec: &Spec,
+    old: &Lock,
+    update: &Update,
+    context: &Context<'_>,
+) -> Result<Locked, BuildError> {
     let mut lock = old.clone();
     for (number, step) in spec.steps.iter().enumerate() {
         let update = update.wants(&step.name);
@@ -116,7 +123,12 @@ struct Below<'a> {
 }
 
 impl<'a> Below<'a> {
-    fn new(spec: &Spec, number: usize, lock: &Lock, context: &'a Context<'a>) -> Result<Self, BuildError> {
+    fn new(
+        spec: &Spec,
+        number: usize,
+        lock: &Lock,
+        context: &'a Context<'a>,
+    ) -> Result<Self, BuildError> {
         let steps = spec.steps[..=number].to_vec();
         let spec = Spec { steps, targets: Vec::new(), ..spec.clone() };
         Ok(Self { plan: Plan::new(spec, lock)?, context })
@@ -186,12 +198,18 @@ fn pin_debian(
 }
 
 /// The newest date of each suite that this machine has seen: an older one is a mirror that was rolled back.
-fn newest_seen(context: &Context<'_>, suite: &str) -> Result<BTreeMap<String, SystemTime>, BuildError> {
+fn newest_seen(
+    context: &Context<'_>,
+    suite: &str,
+) -> Result<BTreeMap<String, SystemTime>, BuildError> {
     let mut seen = BTreeMap::new();
     for name in [suite.to_owned(), format!("{suite}-updates"), format!("{suite}-security")] {
         let Some(bytes) = context.store.target(&date_key(&name))? else { continue };
         if let Ok(seconds) = <[u8; 8]>::try_from(bytes.as_slice()) {
-            seen.insert(name, SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from_le_bytes(seconds)));
+            seen.insert(
+                name,
+                SystemTime::UNIX_EPOCH + Duration::from_secs(u64::from_le_bytes(seconds)),
+            );
         }
     }
     Ok(seen)
@@ -214,18 +232,24 @@ fn changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
     for (url, pin) in &new.http {
         match old.http.get(url) {
             None => changes.push(LockChange::HttpAdded { url: url.clone() }),
-            Some(before) if before != pin => changes.push(LockChange::HttpMoved { url: url.clone() }),
+            Some(before) if before != pin => {
+                changes.push(LockChange::HttpMoved { url: url.clone() })
+            }
             Some(_) => {}
         }
     }
     for (request, pin) in &new.debian {
         // A request that changed is best told as what became of its packages.
         let before = old.debian.get(request).or_else(|| {
-            old.debian.iter().find(|(other, _)| other.same_but_installed(request)).map(|(_, pin)| pin)
+            old.debian
+                .iter()
+                .find(|(other, _)| other.same_but_installed(request))
+                .map(|(_, pin)| pin)
         });
         let shown = request.describe();
         match before {
-            None => changes.push(LockChange::DebianAdded { request: shown, packages: pin.packages.len() }),
+            None => changes
+                .push(LockChange::DebianAdded { request: shown, packages: pin.packages.len() }),
             Some(before) => changes.extend(moved(&shown, before, pin)),
         }
     }

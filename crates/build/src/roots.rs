@@ -47,6 +47,8 @@ impl Engine<'_> {
             };
             let root = self.store().materialize(&digest, &how)?;
             lowers.owners.extend(root.owners.iter().map(owner));
+            // Equal diffs are one directory, which overlayfs takes once: only the highest is seen anyway.
+            lowers.paths.retain(|path| *path != root.path);
             lowers.paths.push(root.path);
         }
         // A higher layer's word on a path replaces a lower one's.

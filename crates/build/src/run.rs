@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reimage_castore::{
-    Action, ActionDigest, ActionResult, Demands, Diff, Output, Patterns, RunAction, Tree, TreePath, View,
+    Action, ActionDigest, ActionResult, Demands, Diff, Output, Patterns, RunAction, Tree, TreePath,
+    View,
 };
 use reimage_plan::{Command, Platform, Run, StepId};
 use reimage_sandbox::Limits;
@@ -97,7 +98,9 @@ fn execute(
 ) -> Result<ActionResult, StepError> {
     let platform = run.platform.clone().unwrap_or_default();
     if platform != Platform::default() {
-        return Err(engine.error(id, format!("It runs on `{platform}`, and this machine is another")));
+        return Err(
+            engine.error(id, format!("It runs on `{platform}`, and this machine is another"))
+        );
     }
     let exclude = Patterns::new(&run.exclude).map_err(|e| engine.error(id, e))?;
     let execution = execution(engine, id, run, prepared)?;

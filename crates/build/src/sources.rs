@@ -48,7 +48,9 @@ pub(crate) fn http(engine: &Engine<'_>, id: StepId, http: &Http) -> Result<Made,
     };
     match &http.unpack {
         None => file(),
-        Some(unpack) => unpacked(engine, id, &http.url, unpack, pin.sha256, || blob(engine, id, &file()?)),
+        Some(unpack) => {
+            unpacked(engine, id, &http.url, unpack, pin.sha256, || blob(engine, id, &file()?))
+        }
     }
 }
 
@@ -89,7 +91,9 @@ pub(crate) fn blob(engine: &Engine<'_>, id: StepId, made: &Made) -> Result<Blob,
             Node::File { digest, size } => Ok((digest, size)),
             _ => Err(engine.error(id, "It is a directory, and a file is wanted")),
         },
-        Value::Diff(..) | Value::Image => Err(engine.error(id, "It is a layer, and a file is wanted")),
+        Value::Diff(..) | Value::Image => {
+            Err(engine.error(id, "It is a layer, and a file is wanted"))
+        }
     }
 }
 
@@ -106,14 +110,19 @@ fn unpacked(
         let (digest, size) = blob()?;
         // The reader of zip archives seeks, which a verifying reader cannot: a verified copy can.
         let mut file = engine.temporary(id)?;
-        io::copy(&mut engine.store().reader(&digest, size)?, &mut file).map_err(|e| engine.error(id, e))?;
+        io::copy(&mut engine.store().reader(&digest, size)?, &mut file)
+            .map_err(|e| engine.error(id, e))?;
         io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
         let limits = fetch::Limits::default();
-        fetch::unpack(engine.store(), name, file, unpack.strip, limits).map_err(|e| engine.error(id, e))
+        fetch::unpack(engine.store(), name, file, unpack.strip, limits)
+            .map_err(|e| engine.error(id, e))
     })
 }
 
 /// Says how far the download of `what` is.
-pub(crate) fn progress<'a>(engine: &'a Engine<'_>, what: &'a str) -> impl Fn(u64, Option<u64>) + Sync + 'a {
+pub(crate) fn progress<'a>(
+    engine: &'a Engine<'_>,
+    what: &'a str,
+) -> impl Fn(u64, Option<u64>) + Sync + 'a {
     move |done, total| engine.say(Event::Download { what: what.to_owned(), done, total })
 }

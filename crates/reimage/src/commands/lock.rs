@@ -28,12 +28,17 @@ pub(crate) fn lock_of(
         return Ok(empty);
     }
     if locked {
-        let message = format!("There is no `{}`, and `--locked` makes none", loaded.lock_path.display());
-        return Err(CommandError::new(Kind::Spec, message).hint("run `reimage lock` and commit what it writes"));
+        let message =
+            format!("There is no `{}`, and `--locked` makes none", loaded.lock_path.display());
+        return Err(CommandError::new(Kind::Spec, message)
+            .hint("run `reimage lock` and commit what it writes"));
     }
     let made = session.during(|context| lock(plan.spec(), &empty, &Update::Nothing, context))?;
     write(&loaded.lock_path, &made.lock)?;
-    app.ui.note(format!("Wrote `{}`: commit it, and everybody builds the same", loaded.lock_path.display()));
+    app.ui.note(format!(
+        "Wrote `{}`: commit it, and everybody builds the same",
+        loaded.lock_path.display()
+    ));
     Ok(made.lock)
 }
 

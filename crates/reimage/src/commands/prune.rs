@@ -1,9 +1,6 @@
 //! `reimage prune`: makes room.
 
-use std::{
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use reimage_castore::Policy;
