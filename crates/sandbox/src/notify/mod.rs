@@ -120,6 +120,7 @@ pub(crate) fn rules(ids: Ids) -> Vec<Rule> {
 /// Serves the notifications of one sandbox.
 pub(crate) struct Notifier {
     listener: OwnedFd,
+    ids: Ids,
     /// By system call number.
     table: Vec<Option<Run>>,
     /// The host's /proc, our working directory: other processes' files are `TID/cwd/…`, `TID/fd/N`.
@@ -164,6 +165,7 @@ impl Notifier {
         }
         Ok(Self {
             listener,
+            ids,
             table,
             proc_device,
             host_proc,

@@ -204,7 +204,7 @@ fn operation(random: &mut Random) -> String {
         (random.pick(&["-1", "0", "1", "33", "65535"]), random.pick(&["-1", "0", "2", "50"]));
     let mode =
         random.pick(&["0644", "0755", "02755", "04755", "06777", "01777", "0777", "0600", "02777"]);
-    let made = random.pick(&["0666", "0777", "02770", "04711"]);
+    let fresh = random.pick(&["0666", "0777", "02770", "04711"]);
     let dirs = random.pick(&["/t", "/t/d", "/t/e", "/low", "/low/d"]);
     match random.below(19) {
         0 | 1 => format!("chown({u},{g},'{p}')"),
@@ -214,11 +214,11 @@ fn operation(random: &mut Random) -> String {
         5 | 6 => format!("rename('{p}','{q}')"),
         7 | 8 => format!("link('{p}','{q}')"),
         9 => format!("symlink('{q}','{p}')"),
-        10 => format!("sc(133,'{p}',010000|{made},0)==0"),
-        11 => format!("sc(133,'{p}',{}|{made},0x702)==0", random.pick(&["020000", "060000"])),
-        12 => format!("mkdir('{p}',{made})"),
-        13 => format!("mk('{p}',{made})"),
-        14 => format!("!as(33,34,sub{{mk('{dirs}/u{}',{made}&0777)}})", random.below(3)),
+        10 => format!("sc(133,'{p}',010000|{fresh},0)==0"),
+        11 => format!("sc(133,'{p}',{}|{fresh},0x702)==0", random.pick(&["020000", "060000"])),
+        12 => format!("mkdir('{p}',{fresh})"),
+        13 => format!("mk('{p}',{fresh})"),
+        14 => format!("!as(33,34,sub{{mk('{dirs}/u{}',{fresh}&0777)}})", random.below(3)),
         15 => format!("!as(33,34,sub{{mkdir('{dirs}/v{}')}})", random.below(3)),
         16 => format!(
             "!as(5,50,sub{{chown(5,{g},'{p}') || symlink('x','{dirs}/w{}')}})",
@@ -240,9 +240,8 @@ fn program(seed: u64) -> String {
     );
     for number in 0..60 {
         let operation = operation(&mut random);
-        script += &format!(
-            "$!=0; {{ my $r=({operation})?'ok':$!+0; print q({number} {operation}), \" $r\\n\"; }}\n"
-        );
+        let said = format!("print q({number} {operation}), \" $r\\n\";");
+        script = script + "$!=0; { my $r=(" + &operation + ")?'ok':$!+0; " + &said + " }\n";
     }
     script
         + r#"sub walk { my $p=shift; my @s=lstat $p; printf "%s %o %d:%d %d %x %d %s\n",$p,$s[2],$s[4],$s[5],(-d _?0:$s[3]),$s[6],(-f _?$s[7]:0),(readlink($p)//'');
