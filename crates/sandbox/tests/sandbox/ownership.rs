@@ -34,11 +34,16 @@ fn owners_of_everything(lab: &Lab) {
     let script = "cd /; echo x >f; mkdir d; ln -s f l; mkfifo p; perl -e '$c=\"/c\"; syscall(133,$c,020600,0x501)';
         perl -e 'chown 1,2,qw(/f /d /p /c); $l=\"/l\"; syscall(94,$l,7,8)'; mv f g; ln g h; mv d e; mv l m; ln -P m n; mv p q; mv c b;
         stat -c '%n %u %g %F' g h e m n q b";
+    // Under subordinate ids the record is kept, but stat is the kernel's own.
+    let mapped = lab.zygote.ids() == Ids::Mapped;
+    let device = if mapped { "regular empty file" } else { "character special file" };
     let told = lab.run(&lab.script(script)).text();
     assert_eq!(
         told,
-        "g 1 2 regular file\nh 1 2 regular file\ne 1 2 directory\nm 7 8 symbolic link\nn 7 8 symbolic link\nq 1 2 fifo\n\
-         b 1 2 character special file\n"
+        format!(
+            "g 1 2 regular file\nh 1 2 regular file\ne 1 2 directory\nm 7 8 symbolic link\nn 7 8 symbolic link\nq 1 2 fifo\n\
+         b 1 2 {device}\n"
+        )
     );
     assert_eq!(
         listing(lab, &lab.script(script)),
@@ -172,8 +177,8 @@ fn many_threads_of_execution(lab: &Lab) {
     // interrupts it (the kernel has it so); then nothing of it must have happened, and it can be made again.
     let script = r#"mkdir '/m'; $SIG{USR1}=sub{$n++}; my $c=$$; my $k=fork; if(!$k){ while(1){ kill USR1=>$c; select undef,undef,undef,0.0003 } }
         sub again { my($what,$f)=@_; for(1..1000){ $!=0; return if $f->(); $!==4 or return print "$what $!\n" } }
-        for my $j (1..400) { my $f="/m/$j"; again('mk',sub{mk($f)}); again('chown',sub{chown($j,$j,$f)}); again('stat',sub{(stat $f)[4]==$j}); again('mkdir',sub{mkdir "$f.d"});
-        again('as',sub{!as(0,0,sub{1})}) if $j%50==0 } kill KILL=>$k; waitpid $k,0; print $n>50?'done':'calm'"#;
+        for (my $j=1; $j<=200 || ($n<20 && $j<5000); $j++) { my $f="/m/$j"; again('mk',sub{mk($f)}); again('chown',sub{chown($j,$j,$f)}); again('stat',sub{(stat $f)[4]==$j}); again('mkdir',sub{mkdir "$f.d"});
+        again('as',sub{!as(0,0,sub{1})}) if $j%50==0 } kill KILL=>$k; waitpid $k,0; print $n>=20?'done':'calm'"#;
     assert_eq!(lab.run(&perl(lab, script)).text(), "done");
 }
 
