@@ -43,8 +43,12 @@ fn main() {
     }
     let filter = words.iter().find(|word| !word.starts_with("--")).cloned().unwrap_or_default();
     let part = option("--part=");
-    let setting =
-        if part.as_deref() == Some("notify") { IdsSetting::Notify } else { IdsSetting::Auto };
+    // `newuidmap` is for a user with lines in /etc/subuid and /etc/subgid, by hand.
+    let setting = match part.as_deref() {
+        Some("notify") => IdsSetting::Notify,
+        Some("newuidmap") => IdsSetting::Mapped,
+        _ => IdsSetting::Auto,
+    };
     let zygote = reimage_sandbox::start(setting);
     if let Some(why) = zygote.unavailable() {
         println!("no sandbox on this machine: {}; {}", why.reason, why.advice);
