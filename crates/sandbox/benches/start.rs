@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p reimage-sandbox`; medians, because the machine is shared.
 
+#![expect(clippy::print_stdout, reason = "it prints what it measured")]
+
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;

@@ -172,8 +172,12 @@ fn streams(start: &Start<'_>) -> Result<(), Failure> {
     rustix::stdio::dup2_stdin(input).during(what)?;
     rustix::stdio::dup2_stdout(output).during(what)?;
     rustix::stdio::dup2_stderr(error).during(what)?;
-    if start.command.terminal.is_some() {
-        rustix::process::ioctl_tiocsctty(input).during(what)?;
+    if rustix::termios::isatty(input) {
+        let made = rustix::process::ioctl_tiocsctty(input);
+        // A terminal of the caller's may belong to another session; the step then has no job control.
+        if start.command.terminal.is_some() {
+            made.during(what)?;
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -24,8 +25,14 @@ struct Child {
     scratch: PathBuf,
 }
 
-/// Serves requests until `parent` ends; never returns.
+/// Serves requests until `parent` ends; never returns, nor does any process that is forked below it: a panic
+/// (a bug) ends the process that it happens in, and never unwinds into what `main` does after `start`.
 pub(crate) fn run(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
+    let _panicked = catch_unwind(AssertUnwindSafe(|| zygote(ids, socket, parent)));
+    sys::terminate(101)
+}
+
+fn zygote(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
     // A terminal's Ctrl-C is for reimage, whose end is ours.
     let _already_leader = setsid();
     sys::ignore_terminal_signals();

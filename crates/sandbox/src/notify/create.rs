@@ -11,9 +11,10 @@ use rustix::fs::{
 };
 
 use super::creds::Who;
-use super::place::{At, Place, name};
+use super::place::{At, Place};
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
 use crate::filter::When;
+use crate::ids::Ids;
 use crate::sys::{self, Notification};
 use crate::xattr::DEVICE;
 
@@ -227,17 +228,23 @@ fn record_fd(fd: &OwnedFd, owner: (u32, u32)) -> Result<(), Failed> {
     set.map_err(|error| fell_back("the owner of a new file", error))
 }
 
-/// Does something under the caller's umask.
-fn with_umask<T>(call: &Notification, make: impl FnOnce() -> T) -> Result<T, Failed> {
-    let status =
-        openat(CWD, name(call.pid, "status"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut text = [0; 512];
+/// A line of the caller's /proc/PID/status, without its name.
+fn status_line(call: &Notification, name: &str) -> Result<String, Failed> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let proc = super::place::name(call.pid, "status");
+    let status = openat(CWD, proc, flags, Mode::empty())?;
+    let mut text = [0; 1024];
     let length = rustix::io::read(&status, &mut text)?;
     let text = String::from_utf8_lossy(&text[..length]);
-    let line = text.lines().find_map(|line| line.strip_prefix("Umask:"));
-    let umask = line.and_then(|line| u32::from_str_radix(line.trim(), 8).ok());
-    let umask =
-        umask.ok_or_else(|| fell_back("the umask of a process", "the kernel does not tell it"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let unknown = || fell_back("what a process is", format!("the kernel does not tell its {name}"));
+    line.map(|line| line.trim().to_owned()).ok_or_else(unknown)
+}
+
+/// Does something under the caller's umask.
+fn with_umask<T>(call: &Notification, make: impl FnOnce() -> T) -> Result<T, Failed> {
+    let umask = u32::from_str_radix(&status_line(call, "Umask:")?, 8)
+        .map_err(|error| fell_back("the umask of a process", error))?;
     let ours = rustix::process::umask(Mode::from_bits_retain(umask));
     let result = make();
     rustix::process::umask(ours);
@@ -321,8 +328,14 @@ fn node(
     let kind = mode & libc::S_IFMT;
     let is_device = matches!(kind, libc::S_IFCHR | libc::S_IFBLK);
     let place = placed!(notifier.place(call, dirfd, path, 0));
-    let who = notifier.credentials.of(call.pid).clone();
-    let heir = heir(notifier, &who, place.sibling(&parent(&place.path)))?;
+    let (privileged, heir) = if notifier.ids == Ids::Notify {
+        let who = notifier.credentials.of(call.pid).clone();
+        let heir = heir(notifier, &who, place.sibling(&parent(&place.path)))?;
+        (who.privileged(), heir)
+    } else {
+        // The kernel keeps the ids, and owners are physical; only root gets here by its own right.
+        (status_line(call, "Uid:")?.split_whitespace().nth(1) == Some("0"), None)
+    };
     let permissions = Mode::from_bits_retain(mode & 0o7777);
     if !is_device {
         let Some(owner) = heir else { return Ok(Reply::Continue) };
@@ -334,7 +347,7 @@ fn node(
         return Ok(Reply::Continue); // EINVAL
     }
     // 0:0 is overlayfs's whiteout, which it lets nobody make.
-    if !who.privileged() || (kind == libc::S_IFCHR && device == 0) {
+    if !privileged || (kind == libc::S_IFCHR && device == 0) {
         return Err(Failed::Errno(libc::EPERM));
     }
     let letter = if kind == libc::S_IFCHR { 'c' } else { 'b' };

@@ -7,6 +7,13 @@
 //! the call's effect under the kernel's own rules is already right (root creating a file outside of
 //! setgid directories, `chroot`, an attribute that is not ours), or the path could not be resolved, so that
 //! the kernel fails the call with its own errno.
+//!
+//! **Known limits** of one id: modes bind a process that is root no more where it makes files, opens existing
+//! ones with `O_CREAT` or changes owners, not on other paths; `/proc/PID/status`, `SO_PEERCRED` and `access`
+//! speak of uid 0; the threads of a process share their ids; a recorded device opens as an empty file and
+//! `readdir` calls it a regular one; writing to a setuid file clears the bit for root, too (the kernel does so in
+//! every user namespace); a signal whose handler lacks `SA_RESTART` can interrupt a call that the monitor has not
+//! received yet (EINTR; nothing of it has happened).
 
 mod chown;
 mod create;
@@ -120,6 +127,7 @@ pub(crate) fn rules(ids: Ids) -> Vec<Rule> {
 /// Serves the notifications of one sandbox.
 pub(crate) struct Notifier {
     listener: OwnedFd,
+    ids: Ids,
     /// By system call number.
     table: Vec<Option<Run>>,
     /// The host's /proc, our working directory: other processes' files are `TID/cwd/…`, `TID/fd/N`.
@@ -164,6 +172,7 @@ impl Notifier {
         }
         Ok(Self {
             listener,
+            ids,
             table,
             proc_device,
             host_proc,

@@ -22,8 +22,9 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// errno of a raw system call in the sandbox, 0 if it succeeded.
 fn errnos(lab: &Lab, calls: &[(&str, &str)]) -> Vec<String> {
-    let tries: String =
-        calls.iter().map(|(_, call)| format!("print sc({call})<0?$!+0:0,qq(\\n);")).collect();
+    let tries: String = calls
+        .iter()
+        .fold(String::new(), |all, (_, call)| all + "print sc(" + call + ")<0?$!+0:0,qq(\n);");
     lab.run(&lab.perl(&tries)).text().lines().map(str::to_owned).collect()
 }
 

@@ -159,7 +159,6 @@ fn alive(marker: &str) -> usize {
     count
 }
 
-#[expect(clippy::disallowed_methods, reason = "the order does not matter here")]
 fn fs_entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
@@ -192,7 +191,7 @@ pub(crate) fn hold(dir: &str) {
             Streams { input: input.as_fd(), output: output.as_fd(), error: output.as_fd() };
         std::mem::forget(zygote.spawn(&command, streams).unwrap());
     }
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_mins(1));
 }
 
 fn killed_caller_leaves_nothing(lab: &Lab) {

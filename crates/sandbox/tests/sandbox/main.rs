@@ -4,6 +4,14 @@
 //!
 //! `cargo test -p reimage-sandbox --test sandbox -- [FILTER]`
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::needless_raw_string_hashes,
+    reason = "a test binary with a harness of its own; perl between any quotes"
+)]
+
 mod basics;
 mod capture;
 mod escape;
@@ -35,8 +43,12 @@ fn main() {
     }
     let filter = words.iter().find(|word| !word.starts_with("--")).cloned().unwrap_or_default();
     let part = option("--part=");
-    let setting =
-        if part.as_deref() == Some("notify") { IdsSetting::Notify } else { IdsSetting::Auto };
+    // `newuidmap` is for a user with lines in /etc/subuid and /etc/subgid, by hand.
+    let setting = match part.as_deref() {
+        Some("notify") => IdsSetting::Notify,
+        Some("newuidmap") => IdsSetting::Mapped,
+        _ => IdsSetting::Auto,
+    };
     let zygote = reimage_sandbox::start(setting);
     if let Some(why) = zygote.unavailable() {
         println!("no sandbox on this machine: {}; {}", why.reason, why.advice);
@@ -77,7 +89,7 @@ fn mapped(lab: &Lab, tests: &std::path::Path, filter: &str) -> bool {
     let dir = lab.shared("mapped");
     std::fs::create_dir(&dir).unwrap();
     std::os::unix::fs::chown(&dir, Some(100_000), Some(100_000)).unwrap();
-    let script = r#"pipe(R,W); pipe(S,T); if (my $p = fork) { <R>; for (qw(uid gid)) { open F,">","/proc/$p/${_}_map"; print F "0 100000 65536"; close F or die }
+    let script = r#"pipe(R,W); pipe(S,T); if (my $p = fork) { close W; close S; <R>; for (qw(uid gid)) { open F,">","/proc/$p/${_}_map"; print F "0 100000 65536"; close F or die }
         close T; waitpid $p,0; exit($?>>8) } close T; syscall(272,0x10000000)==0 or die; close R; close W; <S>;
         syscall(119,0,0,0)==0 && syscall(117,0,0,0)==0 or die; exec @ARGV"#;
     let status = Program::new("perl")

@@ -34,11 +34,16 @@ fn owners_of_everything(lab: &Lab) {
     let script = "cd /; echo x >f; mkdir d; ln -s f l; mkfifo p; perl -e '$c=\"/c\"; syscall(133,$c,020600,0x501)';
         perl -e 'chown 1,2,qw(/f /d /p /c); $l=\"/l\"; syscall(94,$l,7,8)'; mv f g; ln g h; mv d e; mv l m; ln -P m n; mv p q; mv c b;
         stat -c '%n %u %g %F' g h e m n q b";
+    // Under subordinate ids the record is kept, but stat is the kernel's own.
+    let mapped = lab.zygote.ids() == Ids::Mapped;
+    let device = if mapped { "regular empty file" } else { "character special file" };
     let told = lab.run(&lab.script(script)).text();
     assert_eq!(
         told,
-        "g 1 2 regular file\nh 1 2 regular file\ne 1 2 directory\nm 7 8 symbolic link\nn 7 8 symbolic link\nq 1 2 fifo\n\
-         b 1 2 character special file\n"
+        format!(
+            "g 1 2 regular file\nh 1 2 regular file\ne 1 2 directory\nm 7 8 symbolic link\nn 7 8 symbolic link\nq 1 2 fifo\n\
+         b 1 2 {device}\n"
+        )
     );
     assert_eq!(
         listing(lab, &lab.script(script)),
@@ -172,8 +177,8 @@ fn many_threads_of_execution(lab: &Lab) {
     // interrupts it (the kernel has it so); then nothing of it must have happened, and it can be made again.
     let script = r#"mkdir '/m'; $SIG{USR1}=sub{$n++}; my $c=$$; my $k=fork; if(!$k){ while(1){ kill USR1=>$c; select undef,undef,undef,0.0003 } }
         sub again { my($what,$f)=@_; for(1..1000){ $!=0; return if $f->(); $!==4 or return print "$what $!\n" } }
-        for my $j (1..400) { my $f="/m/$j"; again('mk',sub{mk($f)}); again('chown',sub{chown($j,$j,$f)}); again('stat',sub{(stat $f)[4]==$j}); again('mkdir',sub{mkdir "$f.d"});
-        again('as',sub{!as(0,0,sub{1})}) if $j%50==0 } kill KILL=>$k; waitpid $k,0; print $n>50?'done':'calm'"#;
+        for (my $j=1; $j<=200 || ($n<20 && $j<5000); $j++) { my $f="/m/$j"; again('mk',sub{mk($f)}); again('chown',sub{chown($j,$j,$f)}); again('stat',sub{(stat $f)[4]==$j}); again('mkdir',sub{mkdir "$f.d"});
+        again('as',sub{!as(0,0,sub{1})}) if $j%50==0 } kill KILL=>$k; waitpid $k,0; print $n>=20?'done':'calm'"#;
     assert_eq!(lab.run(&perl(lab, script)).text(), "done");
 }
 
@@ -204,7 +209,7 @@ fn operation(random: &mut Random) -> String {
         (random.pick(&["-1", "0", "1", "33", "65535"]), random.pick(&["-1", "0", "2", "50"]));
     let mode =
         random.pick(&["0644", "0755", "02755", "04755", "06777", "01777", "0777", "0600", "02777"]);
-    let made = random.pick(&["0666", "0777", "02770", "04711"]);
+    let fresh = random.pick(&["0666", "0777", "02770", "04711"]);
     let dirs = random.pick(&["/t", "/t/d", "/t/e", "/low", "/low/d"]);
     match random.below(19) {
         0 | 1 => format!("chown({u},{g},'{p}')"),
@@ -214,11 +219,11 @@ fn operation(random: &mut Random) -> String {
         5 | 6 => format!("rename('{p}','{q}')"),
         7 | 8 => format!("link('{p}','{q}')"),
         9 => format!("symlink('{q}','{p}')"),
-        10 => format!("sc(133,'{p}',010000|{made},0)==0"),
-        11 => format!("sc(133,'{p}',{}|{made},0x702)==0", random.pick(&["020000", "060000"])),
-        12 => format!("mkdir('{p}',{made})"),
-        13 => format!("mk('{p}',{made})"),
-        14 => format!("!as(33,34,sub{{mk('{dirs}/u{}',{made}&0777)}})", random.below(3)),
+        10 => format!("sc(133,'{p}',010000|{fresh},0)==0"),
+        11 => format!("sc(133,'{p}',{}|{fresh},0x702)==0", random.pick(&["020000", "060000"])),
+        12 => format!("mkdir('{p}',{fresh})"),
+        13 => format!("mk('{p}',{fresh})"),
+        14 => format!("!as(33,34,sub{{mk('{dirs}/u{}',{fresh}&0777)}})", random.below(3)),
         15 => format!("!as(33,34,sub{{mkdir('{dirs}/v{}')}})", random.below(3)),
         16 => format!(
             "!as(5,50,sub{{chown(5,{g},'{p}') || symlink('x','{dirs}/w{}')}})",
@@ -240,9 +245,8 @@ fn program(seed: u64) -> String {
     );
     for number in 0..60 {
         let operation = operation(&mut random);
-        script += &format!(
-            "$!=0; {{ my $r=({operation})?'ok':$!+0; print q({number} {operation}), \" $r\\n\"; }}\n"
-        );
+        let said = format!("print q({number} {operation}), \" $r\\n\";");
+        script = script + "$!=0; { my $r=(" + &operation + ")?'ok':$!+0; " + &said + " }\n";
     }
     script
         + r#"sub walk { my $p=shift; my @s=lstat $p; printf "%s %o %d:%d %d %x %d %s\n",$p,$s[2],$s[4],$s[5],(-d _?0:$s[3]),$s[6],(-f _?$s[7]:0),(readlink($p)//'');
