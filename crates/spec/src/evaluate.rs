@@ -99,7 +99,7 @@ impl Reporter<(Warning, Files)> for Odd {
 }
 
 /// Nickel recurses; what a spec can need is reserved, not used. Smaller where the machine grants no more.
-const STACKS: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
+const STACKS: [usize; 4] = [4 << 30, 1 << 30, 256 << 20, 64 << 20];
 
 /// Evaluates the targets of a spec.
 pub fn evaluate(request: &Request) -> Result<Evaluated, SpecError> {
