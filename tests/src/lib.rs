@@ -1,1 +1,11 @@
-//! Shared parts of the end-to-end tests.
+//! What end-to-end tests of reimage stand on: a machine of their own for the built binary.
+//!
+//! A [`TestEnv`] is a directory with a home, XDG directories and a project in it; the binary sees nothing else of the
+//! tester's environment. What it prints is put into one text, made equal on every machine, for inline snapshots.
+
+mod env;
+mod ran;
+mod system;
+
+pub use env::{TestEnv, binary};
+pub use ran::Ran;

@@ -1,8 +1,9 @@
 //! Builds the targets of a plan: a memo of each whole target first, then its steps.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
+use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
 use reimage_oci::Layout;
 use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
 use reimage_sandbox::Zygote;
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     pub jobs: usize,
     /// After a failure go on with what does not need it.
     pub keep_going: bool,
+    /// The present time: whether an index has expired. It enters nothing else.
+    pub now: SystemTime,
     /// Who hears what happens; called from any thread.
     pub events: &'a (dyn Fn(Event) + Sync),
 }
@@ -108,7 +111,7 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
         return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
     }
     let engine = Engine::new(plan, context)?;
-    make_all(&engine, &locals)?;
+    make_all(&engine, &locals, None)?;
     let mut targets = Vec::new();
     for (target, key) in plan.spec().targets.iter().zip(&keys) {
         let output = output(&engine, target)?;
@@ -124,7 +127,7 @@ pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildErr
 }
 
 /// Reads the local trees of the plan; they are what a no-op looks at.
-fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
+pub(crate) fn local_trees(plan: &Plan, context: &Context<'_>) -> Result<BTreeMap<StepId, Digest>, BuildError> {
     let mut locals = BTreeMap::new();
     for id in plan.ids() {
         if let StepKind::Local(step) = &plan.step(id).kind {
@@ -142,7 +145,7 @@ fn ingest_one(
 ) -> Result<Digest, Box<dyn std::error::Error + Send + Sync>> {
     let options = LocalOptions {
         project: step.project.clone(),
-        include: step.include.as_deref().map(Patterns::new).transpose()?.unwrap_or_default(),
+        include: step.include.as_deref().map(Patterns::new).transpose()?,
         exclude: Patterns::new(&step.exclude)?,
         gitignore: step.gitignore && step.unpack.is_none(),
     };
@@ -157,7 +160,7 @@ fn target_key(target: &Target, definitions: &[Digest]) -> Digest {
         Section::Images => "image",
         Section::Exports | Section::Steps => "tree",
     };
-    let versions = format!("{} {}", baseline::VERSION, reimage_oci::VERSIONS);
+    let versions = format!("{} {DRIVER_VERSION} {SCRUB_VERSION}", baseline::VERSION);
     Digest::of(format!("{MEMO}\n{kind}\n{versions}\n{definition}\n").as_bytes())
 }
 
@@ -169,13 +172,17 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
     let there = match &output {
         TargetOutput::Passed => true,
         TargetOutput::Tree(digest) => context.store.tree_is_complete(digest)?,
-        TargetOutput::Image(image) => context.layout.is_complete(&image.digest),
+        TargetOutput::Image(image) => image::is_there(context.layout, image)?,
     };
     Ok(there.then_some(output))
 }
 
-/// Makes every step of the plan.
-fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<(), BuildError> {
+/// Makes every step of the plan, but for one that is only prepared.
+pub(crate) fn make_all(
+    engine: &Engine<'_>,
+    locals: &BTreeMap<StepId, Digest>,
+    except: Option<StepId>,
+) -> Result<(), BuildError> {
     let plan = engine.plan;
     let needs: Vec<Vec<usize>> = plan
         .ids()
@@ -185,6 +192,9 @@ fn make_all(engine: &Engine<'_>, locals: &BTreeMap<StepId, Digest>) -> Result<()
     let Context { jobs, keep_going, .. } = *engine.context;
     let done = queue::run(&graph, Options { jobs, keep_going }, |number| {
         let id = StepId(number);
+        if except == Some(id) {
+            return Ok(());
+        }
         let made = make(engine, id, locals)?;
         engine.say(Event::Finished { step: id, name: engine.name(id), millis: made.millis });
         engine.set(id, made);

@@ -8,6 +8,7 @@ use std::{
 use reimage_castore::{
     ActionDigest, ActionResult, Digest, Node, Output, Store, Tree, TreePath, View,
 };
+use reimage_fetch::debian::{Archives, SourcesError};
 use reimage_oci::Config;
 use reimage_plan::{Place, Plan, StepId, StepKind};
 use reimage_sandbox::Zygote;
@@ -45,6 +46,7 @@ pub(crate) struct Engine<'a> {
     stacks: Vec<OnceLock<Arc<Stack>>>,
     merged: Vec<OnceLock<(Arc<Tree>, Digest)>>,
     configs: Vec<Option<Arc<Config>>>,
+    archives: OnceLock<Archives<'a>>,
     composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
 }
 
@@ -60,6 +62,7 @@ impl<'a> Engine<'a> {
             stacks: (0..count).map(|_| OnceLock::new()).collect(),
             merged: (0..count).map(|_| OnceLock::new()).collect(),
             configs,
+            archives: OnceLock::new(),
             composed: Mutex::default(),
         })
     }
@@ -217,6 +220,7 @@ impl<'a> Engine<'a> {
         Ok(match output {
             Output::Diff(digest) => Value::Diff(self.store().diff(digest)?, *digest),
             Output::Tree(digest) => Value::Tree(self.store().tree(digest)?, *digest),
+            Output::Trees(_) => unreachable!("no step of this crate makes several trees"),
         })
     }
 
@@ -251,6 +255,24 @@ impl<'a> Engine<'a> {
         let path = self.store().tmp_name();
         fs_err::create_dir(&path).map_err(|e| self.error(id, e))?;
         Ok(Scratch(path))
+    }
+
+    /// A file without a name: nothing of it is left whatever happens.
+    pub(crate) fn temporary(&self, id: StepId) -> Result<std::fs::File, StepError> {
+        let path = self.store().tmp_name();
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(&path).map_err(|e| self.error(id, e))?;
+        std::fs::remove_file(&path).map_err(|e| self.error(id, e))?;
+        Ok(file)
+    }
+
+    /// The Debian archives as this machine reaches them; apt's configuration is read once.
+    pub(crate) fn archives(&self) -> Result<&Archives<'a>, SourcesError> {
+        if let Some(archives) = self.archives.get() {
+            return Ok(archives);
+        }
+        let archives = self.context.sources.archives()?;
+        Ok(self.archives.get_or_init(|| archives))
     }
 
     pub(crate) fn lock_composed(

@@ -21,6 +21,9 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The image store failed.
+    #[error(transparent)]
+    Layout(#[from] reimage_oci::LayoutError),
 }
 
 impl From<StepError> for BuildError {

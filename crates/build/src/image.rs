@@ -1,10 +1,10 @@
 //! An image: its stack packed layer by layer, its configuration, its manifest.
 
-use std::io;
+use std::{collections::BTreeMap, io};
 
 use reimage_castore::{Digest, View};
-use reimage_oci::{self as oci, ImageLayer, LayerContent, Profile, Reference};
-use reimage_plan::{Compression, Image, StepId};
+use reimage_oci::{self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference, ReferenceError};
+use reimage_plan::{Compression, Image, Platform, StepId};
 
 use crate::{
     StepError,
@@ -22,27 +22,35 @@ pub(crate) fn image(engine: &Engine<'_>, id: StepId, image: &Image) -> Result<Im
         Compression::Zstd => Profile::Zstd1,
         Compression::None => Profile::Plain,
     };
+    let names = names(image).map_err(|e| engine.error(id, e))?;
     let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
     let mut view = View::default();
     let mut layers = Vec::with_capacity(stack.0.len());
     for layer in &stack.0 {
         let content = LayerContent::new(&view, &layer.diff).map_err(|e| engine.error(id, e))?;
         view.push(layer.diff.clone());
-        let open = |digest: &Digest| engine.store().open_any(digest).map_err(io::Error::other);
+        let sizes: BTreeMap<Digest, u64> = layer.diff.blobs().collect();
+        let open = |digest: &Digest| {
+            let size = sizes.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
+            engine.store().reader(digest, size).map_err(io::Error::other)
+        };
         let packed = session.pack(&content, profile, FILE_TIME, open).map_err(|e| engine.error(id, e))?;
         layers.push(ImageLayer { packed, created_by: history::created_by(engine.plan.step(layer.step)) });
     }
     let size = layers.iter().map(|layer| layer.packed.size).sum();
+    let platform = Platform::default();
     let value = oci::Image {
         config: (*engine.config(id)).clone(),
-        platform: oci::Platform::default(),
+        platform: oci::Platform {
+            architecture: platform.architecture,
+            os: "linux".to_owned(),
+            variant: platform.variant,
+        },
         created: image.created.unwrap_or(FILE_TIME),
         layers,
         annotations: image.annotations.clone(),
     };
     let assembled = oci::assemble(&value).map_err(|e| engine.error(id, e))?;
-    let names: Vec<Reference> =
-        image.tags.iter().map(|tag| tag.parse()).collect::<Result<_, _>>().map_err(|e| engine.error(id, e))?;
     session.add(&assembled, &names).map_err(|e| engine.error(id, e))?;
     let descriptor = assembled.manifest.descriptor;
     Ok(ImageRecord {
@@ -51,4 +59,39 @@ pub(crate) fn image(engine: &Engine<'_>, id: StepId, image: &Image) -> Result<Im
         size,
         tags: names.iter().map(ToString::to_string).collect(),
     })
+}
+
+fn names(image: &Image) -> Result<Vec<Reference>, ReferenceError> {
+    image.tags.iter().map(|tag| tag.parse()).collect()
+}
+
+/// Whether an image that was made before is still whole in the layout; then it gets its tags again, for another
+/// build may have taken them.
+pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, LayoutError> {
+    let descriptor = Descriptor {
+        media_type: oci::MANIFEST.to_owned(),
+        digest: image.digest,
+        size: image.manifest_size,
+        platform: None,
+        annotations: BTreeMap::new(),
+        other: BTreeMap::new(),
+    };
+    if !layout.has(image.digest, image.manifest_size) {
+        return Ok(false);
+    }
+    // A manifest that cannot be read is as none: the image is made again.
+    let Ok((manifest, _)) = layout.manifest(&descriptor) else { return Ok(false) };
+    let mut blobs = manifest.layers.iter().chain([&manifest.config]);
+    if !blobs.all(|blob| layout.has(blob.digest, blob.size)) {
+        return Ok(false);
+    }
+    let names: Result<Vec<Reference>, _> = image.tags.iter().map(|tag| tag.parse()).collect();
+    let Ok(names) = names else { return Ok(false) };
+    let named = layout.images()?.into_iter().any(|there| {
+        there.descriptor.digest == image.digest && image.tags.iter().all(|tag| there.names.contains(tag))
+    });
+    if !named {
+        layout.session()?.name(&descriptor, &names)?;
+    }
+    Ok(true)
 }

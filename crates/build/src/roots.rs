@@ -13,7 +13,7 @@ use crate::{
     StepError,
     baseline::FILE_TIME,
     engine::Engine,
-    run::absolute,
+    execute::absolute,
     stack::{Layer, Stack},
 };
 

@@ -1,15 +1,19 @@
 //! Sources as trees: `Local`, and `Http` by its pin.
 
-use std::sync::Arc;
+use std::io;
 
-use reimage_castore::{Action, Digest, Entry, Node, Sha256, Tree, UnpackAction};
+use reimage_castore::{Action, Digest, Entry, Node, Sha256, Sha256Hasher, Tree, UnpackAction};
+use reimage_fetch as fetch;
 use reimage_plan::{Http, HttpPin, Local, Pin, StepId, Unpack};
 
 use crate::{
-    StepError,
+    Event, StepError,
     engine::{Engine, Made},
     stack::Value,
 };
+
+/// A blob: its digest and its size in bytes.
+type Blob = (Digest, u64);
 
 /// A local tree, or the contents of the archive that it is.
 pub(crate) fn local(
@@ -19,18 +23,15 @@ pub(crate) fn local(
     digest: &Digest,
 ) -> Result<Made, StepError> {
     let tree = engine.store().tree(digest)?;
-    match &local.unpack {
-        None => Ok(Made::here(Value::Tree(tree, *digest))),
-        Some(unpack) => {
-            let Node::File { digest, size } = tree.root().node else {
-                return Err(engine.error(id, "`unpack` takes an archive, and this is a directory"));
-            };
-            let mut sha256 = reimage_castore::Sha256Hasher::new();
-            std::io::copy(&mut engine.store().open(&digest, size)?, &mut sha256)
-                .map_err(|e| engine.error(id, e))?;
-            unpacked(engine, id, unpack, sha256.finish(), || Ok((digest, size)))
-        }
-    }
+    let Some(unpack) = &local.unpack else { return Ok(Made::here(Value::Tree(tree, *digest))) };
+    let Node::File { digest, size } = tree.root().node else {
+        return Err(engine.error(id, "`unpack` takes an archive, and this is a directory"));
+    };
+    let mut sha256 = Sha256Hasher::new();
+    let mut reader = engine.store().reader(&digest, size)?;
+    io::copy(&mut reader, &mut sha256).map_err(|e| engine.error(id, e))?;
+    let name = local.path.display().to_string();
+    unpacked(engine, id, &name, unpack, sha256.finish(), || Ok((digest, size)))
 }
 
 /// A file by its pin, or the contents of the archive that it is.
@@ -38,22 +39,81 @@ pub(crate) fn http(engine: &Engine<'_>, id: StepId, http: &Http) -> Result<Made,
     let Some(Pin::Http(pin)) = engine.plan.pin(id) else {
         return Err(engine.error(id, "It is not pinned"));
     };
-    let fetch = || fetched(engine, id, &http.url, pin);
+    let file = || {
+        by_digest(engine, id, pin.sha256, |file| {
+            let progress = progress(engine, &http.url);
+            engine.context.sources.fetch_http(&http.url, Some(pin), file, &progress)?;
+            Ok(())
+        })
+    };
     match &http.unpack {
-        None => engine.pure(&Action::Fetch(pin.sha256).digest(), || {
-            let (digest, size) = fetch()?;
-            Ok(Tree::new(Entry::file(digest, size)))
-        }),
-        Some(unpack) => unpacked(engine, id, unpack, pin.sha256, || {
-            let made = engine.pure(&Action::Fetch(pin.sha256).digest(), || {
-                let (digest, size) = fetch()?;
-                Ok(Tree::new(Entry::file(digest, size)))
-            })?;
-            let Value::Tree(tree, _) = made.value else { unreachable!("`pure` makes trees") };
-            let Node::File { digest, size } = tree.root().node else {
-                unreachable!("a fetched file is a file")
-            };
-            Ok((digest, size))
-        }),
+        None => file(),
+        Some(unpack) => unpacked(engine, id, &http.url, unpack, pin.sha256, || blob(engine, id, &file()?)),
     }
+}
+
+/// Downloads what `url` gives now into the store, and returns its pin.
+pub(crate) fn pin_http(engine: &Engine<'_>, id: StepId, url: &str) -> Result<HttpPin, StepError> {
+    let mut file = engine.temporary(id)?;
+    let progress = progress(engine, url);
+    let pin = engine.context.sources.fetch_http(url, None, &mut file, &progress);
+    let pin = pin.map_err(|e| engine.error(id, e))?;
+    by_digest(engine, id, pin.sha256, |into| {
+        io::Seek::rewind(&mut file)?;
+        io::copy(&mut file, into)?;
+        Ok(())
+    })?;
+    Ok(pin)
+}
+
+/// The file of this digest as a tree, from the store, else as `fetch` writes it.
+pub(crate) fn by_digest(
+    engine: &Engine<'_>,
+    id: StepId,
+    sha256: Sha256,
+    fetch: impl FnOnce(&mut std::fs::File) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+) -> Result<Made, StepError> {
+    engine.pure(&Action::Fetch(sha256).digest(), || {
+        let mut file = engine.temporary(id)?;
+        fetch(&mut file).map_err(|e| engine.error(id, e))?;
+        io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
+        let (digest, size) = engine.store().put_file(&file)?;
+        Ok(Tree::new(Entry::file(digest, size)))
+    })
+}
+
+/// The blob of a step that is a file.
+pub(crate) fn blob(engine: &Engine<'_>, id: StepId, made: &Made) -> Result<Blob, StepError> {
+    match &made.value {
+        Value::Tree(tree, _) => match tree.root().node {
+            Node::File { digest, size } => Ok((digest, size)),
+            _ => Err(engine.error(id, "It is a directory, and a file is wanted")),
+        },
+        Value::Diff(..) | Value::Image => Err(engine.error(id, "It is a layer, and a file is wanted")),
+    }
+}
+
+fn unpacked(
+    engine: &Engine<'_>,
+    id: StepId,
+    name: &str,
+    unpack: &Unpack,
+    archive: Sha256,
+    blob: impl FnOnce() -> Result<Blob, StepError>,
+) -> Result<Made, StepError> {
+    let action = Action::Unpack(UnpackAction { archive, strip: unpack.strip });
+    engine.pure(&action.digest(), || {
+        let (digest, size) = blob()?;
+        // The reader of zip archives seeks, which a verifying reader cannot: a verified copy can.
+        let mut file = engine.temporary(id)?;
+        io::copy(&mut engine.store().reader(&digest, size)?, &mut file).map_err(|e| engine.error(id, e))?;
+        io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
+        let limits = fetch::Limits::default();
+        fetch::unpack(engine.store(), name, file, unpack.strip, limits).map_err(|e| engine.error(id, e))
+    })
+}
+
+/// Says how far the download of `what` is.
+pub(crate) fn progress<'a>(engine: &'a Engine<'_>, what: &'a str) -> impl Fn(u64, Option<u64>) + Sync + 'a {
+    move |done, total| engine.say(Event::Download { what: what.to_owned(), done, total })
 }

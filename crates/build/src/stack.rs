@@ -77,6 +77,19 @@ impl Stack {
         Ok(())
     }
 
+    /// Lays `tree` on top, as what `step` is given.
+    pub(crate) fn lay(
+        &mut self,
+        store: &Store,
+        step: StepId,
+        tree: &Tree,
+        source: bool,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let (diff, digest) = kept(store, self.view().lay(tree)?)?;
+        self.0.push(Layer { step, diff, digest, source });
+        Ok(())
+    }
+
     /// What it looks like from above.
     pub(crate) fn view(&self) -> View {
         View::new(self.0.iter().map(|layer| layer.diff.clone()).collect())

@@ -2,12 +2,17 @@
 //!
 //! `stat_walk` is the measure of the others: one thread that lists the same 5,000 files and looks at each.
 
-use std::{fs, hint::black_box, path::Path, sync::LazyLock};
+use std::{
+    fs,
+    hint::black_box,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use divan::{Bencher, counter::ItemsCount};
 use reimage_castore::{
-    Attrs, Diff, Digest, Entry, LocalOptions, Materialize, Owners, Store, Tree, TreePath, View,
-    ingest, read_dir_sorted, remove_all,
+    Action, ActionResult, Attrs, Change, Diff, Digest, Entry, LocalOptions, Materialize, Output,
+    Owners, Sha256, Store, Tree, TreePath, UnpackAction, View, ingest, read_dir_sorted,
 };
 
 fn main() {
@@ -80,12 +85,13 @@ fn ingest_no_op(bencher: Bencher<'_, '_>) {
 fn ingest_cold(bencher: Bencher<'_, '_>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     write_files(&dir.path().join("root"), ROOT);
-    let place = dir.path().join("store");
+    let mut stores = 0;
     bencher
         .counter(ItemsCount::new(ROOT))
         .with_inputs(|| {
-            remove_all(&place).expect("ours");
-            Store::open(&place).expect("a new store")
+            // Each in a place of its own: what is removed would weigh on what is measured.
+            stores += 1;
+            Store::open(dir.path().join(format!("store{stores}"))).expect("a new store")
         })
         .bench_local_values(|store| (take(&store, &dir.path().join("root")), store));
 }
@@ -136,6 +142,42 @@ fn is_complete(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(ROOT))
         .bench_local(|| assert!(store.diff_is_complete(&diff).expect("there")));
+}
+
+/// All that a step which writes one small file asks of the store, on top of 200 others.
+#[divan::bench]
+fn tiny_step(bencher: Bencher<'_, '_>) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = Store::open(dir.path().join("store")).expect("a new store");
+    let step = |number: u64, below: &View| {
+        let archive = Sha256::of(&number.to_le_bytes());
+        let action = Action::Unpack(UnpackAction { archive, strip: 0 }).digest();
+        assert_eq!(store.result(&action).expect("works"), None);
+        let _once = store.once(&action).expect("works");
+        let content = number.to_le_bytes();
+        let entry = Entry::file(store.put(&content).expect("put"), 8);
+        let mut diff = Diff::new();
+        diff.insert(
+            TreePath::new(format!("file{}", number % 7)).expect("good"),
+            Change::Put(entry),
+        );
+        let diff = Arc::new(diff);
+        let digest = store.put_diff(diff.clone()).expect("put");
+        let how = Materialize { below, owners: Owners::Recorded, time: 0, nanos: 0 };
+        store.materialize(&digest, &how).expect("laid out");
+        store.put_result(&action, &ActionResult::new(Output::Diff(digest))).expect("put");
+        diff
+    };
+    let mut below = View::default();
+    for number in 0..200 {
+        let diff = step(number, &below);
+        below.push(diff);
+    }
+    let mut number = 200;
+    bencher.bench_local(|| {
+        number += 1;
+        step(number, &below)
+    });
 }
 
 #[divan::bench]

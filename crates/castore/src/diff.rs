@@ -192,9 +192,9 @@ impl Diff {
     /// Reads a canonical encoding; anything else is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes, MAGIC)?;
-        let mut diff = Self::new();
+        let mut changes: Vec<(TreePath, Change)> = Vec::new();
         // The nearest path above that is no directory any more: nothing may be listed below it.
-        let mut closed: Option<TreePath> = None;
+        let mut closed: Option<usize> = None;
         decoder.list(|d| {
             let path = decode_path(d)?;
             let change = match d.number()? {
@@ -208,18 +208,19 @@ impl Diff {
                 },
                 other => return Err(d.error(format!("an unknown kind of change, {other}"))),
             };
-            if diff.changes.last_key_value().is_some_and(|(last, _)| *last >= path) {
+            if changes.last().is_some_and(|(last, _)| *last >= path) {
                 return Err(d.error("paths that are not sorted or come twice"));
             }
-            if closed.as_ref().is_some_and(|closed| path.starts_with(closed)) {
+            if closed.is_some_and(|closed| path.starts_with(&changes[closed].0)) {
                 return Err(d.error("a path below one that is no directory"));
             }
             if !change.entry().is_some_and(Entry::is_directory) {
-                closed = Some(path.clone());
+                closed = Some(changes.len());
             }
-            diff.changes.insert(path, change);
+            changes.push((path, change));
             Ok(())
         })?;
+        let mut diff = Self { changes: changes.into_iter().collect(), links: Links::new() };
         for group in decode_links(&mut decoder)? {
             diff.link(group).map_err(|e| decoder.error(e.to_string()))?;
         }

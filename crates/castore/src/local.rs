@@ -95,8 +95,8 @@ impl LocalError {
 pub struct LocalOptions {
     /// The root of the project; the .gitignore files from here down count.
     pub project: PathBuf,
-    /// Only what one of these matches; no patterns take everything.
-    pub include: Patterns,
+    /// Only what one of these matches; none takes everything.
+    pub include: Option<Patterns>,
     /// Not what one of these matches.
     pub exclude: Patterns,
     /// Whether to leave out what .gitignore files name.

@@ -54,7 +54,8 @@ pub struct Materialize<'a> {
 /// A diff laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Materialized {
-    /// The directory to mount.
+    /// The directory to mount. Equal diffs of a stack are the same directory, and overlayfs takes none twice:
+    /// leave out all but the highest.
     pub path: PathBuf,
     /// Owners that no extended attribute can hold, of links and named pipes; only with [`Owners::Recorded`].
     pub owners: Vec<(TreePath, u32, u32)>,

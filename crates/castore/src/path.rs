@@ -128,6 +128,13 @@ impl TreePath {
         Some(Self(self.0[..end].into()))
     }
 
+    /// Whether this lies directly in `directory`.
+    pub(crate) fn is_in(&self, directory: &Self) -> bool {
+        let len = directory.0.len();
+        let name = if len == 0 { &self.0[..] } else { self.0.get(len + 1..).unwrap_or_default() };
+        self.starts_with(directory) && !name.is_empty() && !name.contains(&b'/')
+    }
+
     /// All directories above, the root first, without the path itself.
     pub fn ancestors(&self) -> impl Iterator<Item = Self> + '_ {
         let ends = self.0.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(i, _)| i);
@@ -272,6 +279,10 @@ mod tests {
         assert_eq!(path("usr-merge").below(&path("usr")), None);
         assert!(!path("usr-merge").starts_with(&path("usr")));
         assert_eq!(p.name(), Some(&b"x"[..]));
+        assert!(p.is_in(&path("usr/lib")) && path("usr").is_in(&TreePath::root()));
+        for not in ["usr", "", "usr/lib/x", "usr/li"] {
+            assert!(!p.is_in(&path(not)), "{not}");
+        }
     }
 
     proptest! {

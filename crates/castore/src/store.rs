@@ -6,8 +6,8 @@
 //!   objects-v1/ab/cd…    blobs by their BLAKE3: file contents, trees, diffs, logs
 //!   actions-v1/ab/cd…    action results by ActionDigest
 //!   targets-v1/ab/cd…    memos of whole targets, opaque here
+//!   complete-v1/ab/cd…   which trees and diffs had all their blobs, and when
 //!   roots-v1/<key>/      diffs laid out as directories for overlayfs
-//!   inodes-v1/ab/cd…     files that several roots share
 //!   stat-v1/<key>        stat caches of local trees
 //!   oci/                 an OCI layout, left to `oci`
 //!   quarantine/          blobs and records found corrupted
@@ -69,8 +69,8 @@ const BUCKETS: [&str; 11] = [
     "objects-v1",
     "actions-v1",
     "targets-v1",
+    "complete-v1",
     "roots-v1",
-    "inodes-v1",
     "stat-v1",
     "quarantine",
     "tombstones",

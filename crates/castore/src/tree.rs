@@ -191,23 +191,40 @@ impl Tree {
     /// Reads a canonical encoding; anything else, and any tree that cannot be, is an error.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut decoder = Decoder::new(bytes, MAGIC)?;
-        let mut tree: Option<Self> = None;
-        let mut last: Option<TreePath> = None;
+        let mut entries: Vec<(TreePath, Entry)> = Vec::new();
+        // The entries above the present one, the root first.
+        let mut above: Vec<usize> = Vec::new();
         decoder.list(|d| {
             let path = decode_path(d)?;
             let entry = decode_entry(d)?;
-            if last.as_ref().is_some_and(|last| *last >= path) {
+            if entries.last().is_some_and(|(last, _)| *last >= path) {
                 return Err(d.error("paths that are not sorted or come twice"));
             }
-            last = Some(path.clone());
-            match &mut tree {
-                None if path.is_root() => tree = Some(Self::new(entry)),
-                None => return Err(d.error("a tree without its root")),
-                Some(tree) => tree.insert(path, entry).map_err(|e| d.error(e.to_string()))?,
+            while above.last().is_some_and(|at| !path.starts_with(&entries[*at].0)) {
+                above.pop();
             }
+            match above.last().map(|at| &entries[*at]) {
+                None if path.is_root() => {}
+                None => return Err(d.error("a tree without its root")),
+                Some((parent, there)) if there.is_directory() && path.is_in(parent) => {}
+                Some((parent, there)) => {
+                    let (path, above, kind) = (path, parent.clone(), there.node.kind());
+                    let error = if there.is_directory() {
+                        TreeError::NoParent { path }
+                    } else {
+                        TreeError::NotBelowDirectory { path, above, kind }
+                    };
+                    return Err(d.error(error.to_string()));
+                }
+            }
+            above.push(entries.len());
+            entries.push((path, entry));
             Ok(())
         })?;
-        let mut tree = tree.ok_or_else(|| decoder.error("a tree without its root"))?;
+        if entries.is_empty() {
+            return Err(decoder.error("a tree without its root"));
+        }
+        let mut tree = Self { entries: entries.into_iter().collect(), links: Links::new() };
         for group in decode_links(&mut decoder)? {
             tree.link(group).map_err(|e| decoder.error(e.to_string()))?;
         }

@@ -175,8 +175,8 @@ pub fn unpack(
     if zipped::is_zip(&magic[..got]) {
         zipped::read_zip(store, &mut members, &meter, file)?;
     } else {
-        let (compression, stream) = decompress(io::BufReader::with_capacity(64 << 10, file))
-            .map_err(damaged)?;
+        let (compression, stream) =
+            decompress(io::BufReader::with_capacity(64 << 10, file)).map_err(damaged)?;
         read_tar(store, &mut members, &meter, stream, Attributes::Modes).map_err(|error| {
             // What is neither compressed nor begins as a tar does is no damaged tar.
             match error {

@@ -2,5 +2,9 @@
 
 mod archive;
 pub mod debian;
+mod http;
+mod sources;
 
 pub use archive::{ArchiveError, Limits, Refusal, unpack};
+pub use http::{Downloader, Expected, Fetched, HttpConfig, HttpError, Progress, Proxies};
+pub use sources::{Sources, SourcesConfig};

@@ -1,3 +1,5 @@
+//! Packing of layers.
+
 fn main() {
     divan::main();
 }

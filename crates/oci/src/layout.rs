@@ -8,6 +8,7 @@
 //! DIR/.reimage/index.lock       exclusive: index.json is read and replaced
 //! DIR/.reimage/tmp/             blobs being written; emptied when nobody holds use.lock
 //! DIR/.reimage/layers-v1/KEY    what a layer of this key was packed to
+//! DIR/.reimage/damaged-HEX      blobs that were found to be something else
 //! ```
 //! Blobs and `index.json` are written aside, synced and renamed, so a killed process leaves either the old or
 //! the new. A name is an entry of `index.json` with `org.opencontainers.image.ref.name` (as people write it)
@@ -35,6 +36,7 @@ mod prune;
 mod session;
 
 pub use names::StoredImage;
+pub(crate) use names::name_of;
 pub use prune::Pruned;
 pub use session::{BlobWriter, Session};
 
@@ -229,7 +231,7 @@ impl Layout {
             Err(e) => return Err(self.io(e)),
         };
         if file.metadata().map_err(|e| self.io(e))?.len() != size {
-            return Err(LayoutError::Damaged { dir: self.dir.clone(), digest });
+            return Err(self.damaged(digest));
         }
         Ok(VerifiedReader::new(file.into_file(), digest, size))
     }
@@ -243,14 +245,26 @@ impl Layout {
         let mut bytes = Vec::new();
         match self.open_blob(digest, size)?.read_to_end(&mut bytes) {
             Ok(_) => Ok(bytes),
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                Err(LayoutError::Damaged { dir: self.dir.clone(), digest })
-            }
-            Err(e) => Err(self.io(e)),
+            Err(e) => Err(self.read_error(digest, e)),
         }
     }
 
-    fn document<T: serde::de::DeserializeOwned>(
+    /// What a blob that was not read to its end means; a damaged one is taken out of the way, so that
+    /// whoever needs it makes it anew.
+    pub(crate) fn read_error(&self, digest: Sha256, e: io::Error) -> LayoutError {
+        if e.kind() == io::ErrorKind::InvalidData { self.damaged(digest) } else { self.io(e) }
+    }
+
+    fn damaged(&self, digest: Sha256) -> LayoutError {
+        // Only in a layout of ours; that of another is his.
+        if self.own("").is_dir() {
+            let _ =
+                fs::rename(self.blob_path(digest), self.own(&format!("damaged-{}", digest.hex())));
+        }
+        LayoutError::Damaged { dir: self.dir.clone(), digest }
+    }
+
+    pub(crate) fn document<T: serde::de::DeserializeOwned>(
         &self,
         kind: &'static str,
         descriptor: &Descriptor,

@@ -8,24 +8,39 @@
 mod assemble;
 mod compress;
 mod config;
+mod decode;
 mod document;
+mod export;
+mod import;
 mod layer;
 mod layout;
 mod pack;
 mod profile;
 mod reference;
+mod rootfs;
+mod spool;
 mod tar;
+mod unpack;
 mod verify;
 
 pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble};
 pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
+pub use decode::decode;
 pub use document::{
     Blob, CONFIG, Descriptor, DocumentError, History, INDEX, ImageConfig, Index, MANIFEST,
     Manifest, Platform, RootFs,
 };
+pub use export::{
+    Archive, ExportError, NotKept, export_archive, export_oci_dir, export_rootfs_dir,
+    export_rootfs_tar,
+};
+pub use import::{ImportError, Imported, import_archive, import_layout};
 pub use layer::{LayerContent, LayerError};
 pub use layout::{BlobWriter, Layout, LayoutError, Pruned, REF_NAME, Session, StoredImage};
 pub use pack::{PackError, PackedLayer, pack, write_tar};
 pub use profile::Profile;
 pub use reference::{Reference, ReferenceError};
+pub use rootfs::{RootfsError, rootfs, unpack_layers};
+pub use spool::Spool;
+pub use unpack::{Limits, UnpackError, unpack};
 pub use verify::VerifiedReader;

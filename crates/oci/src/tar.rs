@@ -220,7 +220,7 @@ fn write_records(out: &mut impl Write, mut records: Records, path: &[u8]) -> io:
 }
 
 /// Appends `LENGTH KEY=VALUE\n`, whose length counts its own digits.
-fn write_record(body: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+pub(crate) fn write_record(body: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     let rest = 3 + key.len() + value.len();
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {

@@ -125,7 +125,7 @@ impl Outcome {
 
     /// What the command wrote to the input with this position in `Command::inputs`.
     pub fn input_entries(&self, input: usize) -> Result<Entries, CaptureError> {
-        Entries::new(self.input_uppers[input].as_fd(), self.ids, &[], [])
+        Entries::new(self.input_uppers[input].as_fd(), self.ids, &self.input_owners[input], [])
     }
 }
 

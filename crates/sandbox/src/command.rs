@@ -45,6 +45,9 @@ pub struct Command {
     pub network: Network,
     /// Bounds; passing one ends the command and voids its result.
     pub limits: Limits,
+    /// Gives the command a terminal of its own as its three standard streams
+    /// (see [`Zygote::spawn_on_terminal`](crate::Zygote::spawn_on_terminal)).
+    pub terminal: Option<TerminalSize>,
     /// Recorded owners of symbolic links and fifos of `lowers` that are not 0:0, as an earlier
     /// [`Outcome::owners`](crate::Outcome::owners) gave them. Only read under [`Ids::Notify`](crate::Ids).
     pub owners: Vec<Owner>,
@@ -56,7 +59,8 @@ pub const MAX_LOWERS: usize = 490;
 /// Where the writes of a command go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpperOn {
-    /// A tmpfs, gone with the last handle on the outcome. Needs Linux 6.6 (user xattrs on tmpfs).
+    /// A tmpfs, gone with the last handle on the outcome: fastest, nothing to remove. Where tmpfs has no user
+    /// xattrs (before Linux 6.6) it means [`Disk`](Self::Disk).
     Memory,
     /// `scratch`, so that files can be renamed or linked into the store.
     Disk,
@@ -95,6 +99,15 @@ pub struct User {
     pub gid: u32,
     /// Supplementary group ids.
     pub groups: Vec<u32>,
+}
+
+/// Size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
 }
 
 /// What network a command sees.
@@ -139,7 +152,7 @@ impl Command {
         Self {
             lowers: Vec::new(),
             scratch: scratch.into(),
-            upper: UpperOn::Disk,
+            upper: UpperOn::Memory,
             inputs: Vec::new(),
             binds: Vec::new(),
             files: BTreeMap::from([
@@ -154,6 +167,7 @@ impl Command {
             hostname,
             network: Network::None,
             limits: Limits::default(),
+            terminal: None,
             owners: Vec::new(),
         }
     }

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -57,7 +57,7 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Only while a fully visible /proc is still mounted here does the kernel allow a new one.
     mount("proc", &proc, "proc", flags, None).during(|| "mount /proc".into())?;
-    mask_proc(&proc, &start.root.path.join("dev/null"))?;
+    mask_proc(start.ids, &proc, &start.root.path.join("dev/null"))?;
     rustix::process::fchdir(&start.root.dir).during(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").during(|| "pivot into the root".into())?;
     unmount(".", UnmountFlags::DETACH).during(|| "leave the host's root".into())?;
@@ -172,9 +172,8 @@ fn streams(start: &Start<'_>) -> Result<(), Failure> {
     rustix::stdio::dup2_stdin(input).during(what)?;
     rustix::stdio::dup2_stdout(output).during(what)?;
     rustix::stdio::dup2_stderr(error).during(what)?;
-    if rustix::termios::isatty(input) && input.as_raw_fd() > 2 {
-        // Fails where the terminal belongs to another session; the step then has no job control.
-        let _not_ours = rustix::process::ioctl_tiocsctty(input);
+    if start.command.terminal.is_some() {
+        rustix::process::ioctl_tiocsctty(input).during(what)?;
     }
     Ok(())
 }

@@ -20,20 +20,26 @@ mod monitor;
 mod mounts;
 mod notify;
 mod outcome;
+mod probe;
 mod remove;
 mod serve;
 mod start;
 mod sys;
+mod terminal;
 mod wire;
 mod xattr;
 mod zygote;
 
 pub use capture::{CaptureError, Entries, Entry, EntryKind};
-pub use command::{Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, UpperOn, User};
+pub use command::{
+    Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, TerminalSize, UpperOn, User,
+};
 pub use error::{Error, Unavailable};
 pub use ids::{Ids, IdsSetting};
 pub use outcome::{Outcome, Status, Void};
+pub use probe::Probe;
 pub use remove::{RemoveError, remove_tree};
 pub use start::start;
+pub use terminal::relay;
 pub use xattr::{DEVICE as DEVICE_XATTR, OWNER as OWNER_XATTR};
 pub use zygote::{Running, Stop, Streams, Zygote};

@@ -21,6 +21,8 @@ pub struct Outcome {
     /// Owners of the symbolic links and fifos in `upper` that are not 0:0 (only under `Ids::Notify`,
     /// where no record can lie on the inode), sorted by path.
     pub owners: Vec<Owner>,
+    /// The same for each input, in the order of `Command::inputs`; paths in the input.
+    pub input_owners: Vec<Vec<Owner>>,
     /// Paths of the root that no result holds, resolved: /proc, /sys, /dev, /run, /tmp, /var/tmp, the
     /// inputs, the volumes and the bound files. [`entries`](Self::entries) leaves them out.
     pub uncaptured: Vec<PathBuf>,
@@ -145,6 +147,7 @@ pub(crate) struct Report {
     pub(crate) status: Status,
     pub(crate) voided: Vec<Void>,
     pub(crate) owners: Vec<Owner>,
+    pub(crate) input_owners: Vec<Vec<Owner>>,
     #[serde(with = "paths")]
     pub(crate) uncaptured: Vec<PathBuf>,
     pub(crate) ids: Ids,

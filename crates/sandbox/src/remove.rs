@@ -20,48 +20,60 @@ pub struct RemoveError {
     pub source: io::Error,
 }
 
-/// Removes `path` and everything below it, whatever the modes; symbolic links are not followed, other
-/// file systems mounted inside are an error. A path that does not exist is removed already.
+/// Removes `path` and everything below it, whatever the modes and however deep; symbolic links are not
+/// followed, other file systems mounted inside are an error. A path that does not exist is removed already.
 pub fn remove_tree(path: &Path) -> Result<(), RemoveError> {
-    let name = CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| RemoveError { path: path.into(), source: Errno::INVAL.into() })?;
-    // The directories that are open, from the top down: recursion would end at the stack's size.
-    let mut open: Vec<Level> = Vec::new();
     let mut at = path.to_path_buf();
-    let fail =
-        |path: &Path, source: Errno| RemoveError { path: path.into(), source: source.into() };
-    match remove_one(CWD, &name).map_err(|error| fail(path, error))? {
-        Removed::Gone => return Ok(()),
-        Removed::Directory(dir) => open.push(list(dir, name).map_err(|error| fail(path, error))?),
-    }
-    while let Some(level) = open.last_mut() {
+    remove(path, &mut at).map_err(|source| RemoveError { path: at, source })
+}
+
+/// A directory that is being emptied.
+struct Level {
+    /// Device and inode, to be sure that `..` leads back.
+    identity: (u64, u64),
+    /// Its own name in the level above.
+    name: CString,
+    entries: Vec<CString>,
+}
+
+/// `at` is always what is being removed, for the message.
+fn remove(path: &Path, at: &mut PathBuf) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    // One descriptor and no recursion: the depth of the tree is bounded by neither.
+    let Removed::Directory(mut dir) = remove_one(CWD, &name)? else { return Ok(()) };
+    let mut levels = vec![list(&dir, name)?];
+    while let Some(level) = levels.last_mut() {
         if let Some(name) = level.entries.pop() {
-            let child = at.join(OsStr::from_bytes(name.to_bytes()));
-            match remove_one(level.dir.as_fd(), &name).map_err(|error| fail(&child, error))? {
-                Removed::Gone => {}
-                Removed::Directory(dir) => {
-                    open.push(list(dir, name).map_err(|error| fail(&child, error))?);
-                    at = child;
-                }
+            at.push(OsStr::from_bytes(name.to_bytes()));
+            if let Removed::Directory(below) = remove_one(&dir, &name)? {
+                levels.push(list(&below, name)?);
+                dir = below;
+            } else {
+                at.pop();
             }
             continue;
         }
-        let Some(Level { name, .. }) = open.pop() else { break };
-        let above = open.last().map_or(CWD, |level| level.dir.as_fd());
+        let Some(Level { name, .. }) = levels.pop() else { break };
+        if let Some(above) = levels.last() {
+            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+            dir = openat(&dir, c"..", flags, Mode::empty())?;
+            if identity(&dir)? != above.identity {
+                return Err(io::Error::other("the tree changed while it was removed"));
+            }
+        }
+        let above = if levels.is_empty() { CWD } else { dir.as_fd() };
         match unlinkat(above, &name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(fail(&at, error)),
+            Err(error) => return Err(error.into()),
         }
         at.pop();
     }
     Ok(())
 }
 
-struct Level {
-    dir: OwnedFd,
-    /// Its own name in the level above.
-    name: CString,
-    entries: Vec<CString>,
+fn identity(dir: &OwnedFd) -> rustix::io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 enum Removed {
@@ -93,18 +105,18 @@ fn remove_one(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Removed> {
     Ok(Removed::Directory(opened))
 }
 
-fn list(dir: OwnedFd, name: CString) -> rustix::io::Result<Level> {
+fn list(dir: &OwnedFd, name: CString) -> rustix::io::Result<Level> {
     // Readable but not writable or searchable: its entries could not be unlinked.
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode);
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(dir)?.st_mode);
     if !mode.contains(Mode::RWXU) {
-        rustix::fs::fchmod(&dir, Mode::RWXU)?;
+        rustix::fs::fchmod(dir, Mode::RWXU)?;
     }
     let mut entries = Vec::new();
-    for entry in Dir::read_from(&dir)? {
+    for entry in Dir::read_from(dir)? {
         let entry = entry?;
         if entry.file_name() != c"." && entry.file_name() != c".." {
             entries.push(entry.file_name().to_owned());
         }
     }
-    Ok(Level { dir, name, entries })
+    Ok(Level { identity: identity(dir)?, name, entries })
 }

@@ -15,7 +15,7 @@ use rustix::process::{
 
 use crate::ids::Ids;
 use crate::sys::{self, Fork};
-use crate::{monitor, wire};
+use crate::{monitor, probe, wire};
 
 /// A monitor at work.
 struct Child {
@@ -25,20 +25,38 @@ struct Child {
 }
 
 /// Serves requests until `parent` ends; never returns.
-pub(crate) fn run(ids: Ids, socket: OwnedFd, parent: Pid) -> ! {
+pub(crate) fn run(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
     // A terminal's Ctrl-C is for reimage, whose end is ours.
     let _already_leader = setsid();
     sys::ignore_terminal_signals();
     // Orphaned sandboxes come to us, so that we can wait for the end of the last of them.
     let _old_kernel = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    if ids != Ids::Full {
+        own_binfmt_misc();
+    }
     let mut children = Vec::new();
     if let Ok(watch) = pidfd_open(parent, PidfdFlags::empty())
         && getppid() == Some(parent)
     {
-        serve(ids, &socket, &watch, &mut children);
+        serve(ids, socket, &watch, &mut children);
     }
-    end(children);
+    end(&children);
     sys::terminate(0)
+}
+
+/// Gives our user namespace its own, empty set of binary formats (Linux 6.7): what the machine has
+/// registered for emulators must not run in a step. It lasts as long as the namespace.
+fn own_binfmt_misc() {
+    if let Ok(Fork::Child) = sys::fork() {
+        if sys::namespaces(libc::CLONE_NEWNS).is_ok() {
+            let flags = rustix::mount::MountFlags::empty();
+            let _older_kernel =
+                rustix::mount::mount("binfmt_misc", "/proc", "binfmt_misc", flags, None);
+        }
+        sys::terminate(0)
+    }
+    // Reaped here: nobody else is our child yet.
+    let _reaped = wait(WaitOptions::empty());
 }
 
 fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>) {
@@ -64,35 +82,35 @@ fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>
         });
         if ready[1] {
             match wire::receive(socket) {
-                Ok(Some((scratch, fds))) => {
-                    // A request that cannot be served is dropped: its caller sees the end of its socket.
-                    children.extend(begin(ids, scratch, fds));
-                }
+                // A request that cannot be served is dropped: its caller sees the end of its socket.
+                Ok(Some((request, fds))) => children.extend(begin(ids, &request, fds)),
                 Ok(None) | Err(_) => return,
             }
         }
     }
 }
 
-/// Forks a monitor. The message is the scratch directory, the command's memory file, the caller's
-/// socket, and the three standard streams.
-fn begin(ids: Ids, scratch: Vec<u8>, fds: Vec<OwnedFd>) -> Option<Child> {
+/// Forks a monitor or a prober. The request is `C` and the scratch directory, with the caller's socket, the
+/// command's memory file and the three standard streams; or `P` with the socket.
+fn begin(ids: Ids, request: &[u8], fds: Vec<OwnedFd>) -> Option<Child> {
+    let (kind, scratch) = request.split_first()?;
     match sys::fork().ok()? {
+        Fork::Child if *kind == b'P' => probe::run(&fds),
         Fork::Child => monitor::run(ids, fds),
         Fork::Parent(pid) => {
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-            Some(Child { pid, pidfd, scratch: PathBuf::from(OsString::from_vec(scratch)) })
+            Some(Child { pid, pidfd, scratch: PathBuf::from(OsString::from_vec(scratch.to_vec())) })
         }
     }
 }
 
 /// Ends every sandbox, waits until none of their processes is left, removes what they wrote.
-fn end(children: Vec<Child>) {
-    for child in &children {
+fn end(children: &[Child]) {
+    for child in children {
         let _ended = kill_process(child.pid, Signal::KILL);
     }
     while rustix::io::retry_on_intr(|| wait(WaitOptions::empty())).is_ok() {}
-    for child in children {
+    for child in children.iter().filter(|child| child.scratch.is_absolute()) {
         let _gone = crate::remove_tree(&child.scratch);
     }
 }

@@ -22,9 +22,11 @@ use crate::{serve, wire};
 /// Never fails: where sandboxes cannot be made, [`Zygote::unavailable`] says why and everything but
 /// executing goes on working.
 pub fn start(setting: IdsSetting) -> Zygote {
-    match prepare(setting).and_then(|ids| fork_zygote(ids).map(|socket| (ids, socket))) {
-        Ok((ids, socket)) => Zygote::new(ids, Ok(socket)),
-        Err(why) => Zygote::new(Ids::Notify, Err(why)),
+    let prepared = prepare(setting);
+    let ids = *prepared.as_ref().unwrap_or(&Ids::Notify);
+    match fork_zygote(ids) {
+        Ok(socket) => Zygote::new(ids, Some(socket), prepared.err()),
+        Err(why) => Zygote::new(ids, None, Some(prepared.err().unwrap_or(why))),
     }
 }
 
@@ -35,9 +37,12 @@ fn prepare(setting: IdsSetting) -> Result<Ids, Unavailable> {
             advice: "build on an x86-64 machine, or use results that one has made".into(),
         });
     }
-    let full = privileged() && maps_every_id();
     match setting {
-        IdsSetting::Auto if full => return Ok(Ids::Full),
+        IdsSetting::Auto if privileged() && maps_every_id() => Ok(Ids::Full),
+        // Root of a container that maps enough ids: as good as subordinate ids of our own.
+        IdsSetting::Auto | IdsSetting::Mapped if privileged() && least_covered() > 65_535 => {
+            Ok(Ids::Mapped)
+        }
         IdsSetting::Auto | IdsSetting::Notify => {
             try_namespace()?;
             enter_single().map_err(|error| refused(&error))?;
@@ -52,16 +57,23 @@ fn prepare(setting: IdsSetting) -> Result<Ids, Unavailable> {
 }
 
 /// Whether we may mount here without a user namespace of our own.
-fn privileged() -> bool {
+pub(crate) fn privileged() -> bool {
     rustix::thread::capabilities(None)
         .is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID))
 }
 
-/// Whether at least the ids 0 to 65,534 exist here.
+/// Whether we are in the initial user namespace, or one in which every id means itself.
 fn maps_every_id() -> bool {
+    least_covered() == u64::from(u32::MAX)
+}
+
+/// How many ids exist here, from 0 on.
+fn least_covered() -> u64 {
     ["/proc/self/uid_map", "/proc/self/gid_map"]
         .iter()
-        .all(|map| fs::read_to_string(map).is_ok_and(|map| covered(&map) >= 65_535))
+        .map(|map| fs::read_to_string(map).map_or(0, |map| covered(&map)))
+        .min()
+        .unwrap_or(0)
 }
 
 /// How many ids from 0 on a map covers without a gap.
@@ -80,7 +92,7 @@ fn covered(map: &str) -> u64 {
         .fold(0, |end, (first, count)| if first <= end { end.max(first + count) } else { end })
 }
 
-/// Tries in a child whether a user namespace gives us mounts: AppArmor may grant the first without the second,
+/// Tries in a child whether a user namespace gives us mounts: `AppArmor` may grant the first without the second,
 /// and a process that has tried cannot go back.
 fn try_namespace() -> Result<(), Unavailable> {
     let child = sys::fork().map_err(|error| refused(&error))?;
@@ -108,12 +120,12 @@ fn try_namespace() -> Result<(), Unavailable> {
     }
 }
 
-/// Explains a refused user namespace by what this machine says about them.
-fn refused(error: &io::Error) -> Unavailable {
+/// What to do on this machine when user namespaces are refused.
+pub(crate) fn userns_advice() -> &'static str {
     let set_to = |path: &str, value: &str| {
         fs::read_to_string(Path::new("/proc/sys").join(path)).is_ok_and(|text| text.trim() == value)
     };
-    let advice = if set_to("kernel/apparmor_restrict_unprivileged_userns", "1") {
+    if set_to("kernel/apparmor_restrict_unprivileged_userns", "1") {
         "AppArmor restricts user namespaces: install a profile for reimage that allows `userns`, or set \
          kernel.apparmor_restrict_unprivileged_userns=0"
     } else if set_to("kernel/unprivileged_userns_clone", "0") {
@@ -123,11 +135,13 @@ fn refused(error: &io::Error) -> Unavailable {
     } else {
         "in a container, allow user namespaces (seccomp profile) or run as root with CAP_SYS_ADMIN; after a \
          chroot they are refused, after a pivot_root not"
-    };
-    Unavailable {
-        reason: format!("the kernel refuses user namespaces: {error}"),
-        advice: advice.into(),
     }
+}
+
+/// Explains a refused user namespace by what this machine says about them.
+fn refused(error: &io::Error) -> Unavailable {
+    let reason = format!("the kernel refuses user namespaces: {error}");
+    Unavailable { reason, advice: userns_advice().into() }
 }
 
 /// Enters a user namespace that maps our own ids to 0.
@@ -161,47 +175,41 @@ fn enter_mapped() -> Result<(), Unavailable> {
         advice: "install newuidmap and newgidmap (package uidmap), or use the setting `ids = auto`"
             .into(),
     };
+    // The tools must run outside the namespace that they map.
+    let entered = enter_mapped_by(|me| {
+        maps.iter().all(|(tool, id, first, count)| {
+            let map = [me, "0", &id.to_string(), "1", "1", &first.to_string(), &count.to_string()]
+                .map(String::from);
+            Program::new(tool).args(map).status().is_ok_and(|status| status.success())
+        })
+    });
+    entered.map_err(io)?;
+    let (user, group) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
+    rustix::thread::set_thread_res_gid(group, group, group).map_err(|error| io(error.into()))?;
+    rustix::thread::set_thread_res_uid(user, user, user).map_err(|error| io(error.into()))
+}
+
+/// Enters a user namespace whose map is written, given our pid, by a child that stays outside.
+fn enter_mapped_by(map: impl FnOnce(&str) -> bool) -> io::Result<()> {
     let me = getpid().as_raw_nonzero().to_string();
-    let (mut ready, mut go) = io::pipe().map_err(io)?;
-    // The tools must run outside the namespace that they map: a child stays behind.
-    match sys::fork().map_err(io)? {
+    let (mut ready, mut go) = io::pipe()?;
+    match sys::fork()? {
         Fork::Child => {
             drop(go);
             let mut byte = [0];
-            let ok = ready.read_exact(&mut byte).is_ok()
-                && maps.iter().all(|(tool, id, first, count)| {
-                    let map = [
-                        &me,
-                        "0",
-                        &id.to_string(),
-                        "1",
-                        "1",
-                        &first.to_string(),
-                        &count.to_string(),
-                    ]
-                    .map(String::from);
-                    Program::new(tool).args(map).status().is_ok_and(|status| status.success())
-                });
-            sys::terminate(i32::from(!ok))
+            let mapped = ready.read_exact(&mut byte).is_ok() && map(&me);
+            sys::terminate(i32::from(!mapped))
         }
         Fork::Parent(child) => {
             drop(ready);
-            let entered = sys::namespaces(libc::CLONE_NEWUSER);
-            if entered.is_ok() {
-                go.write_all(b"g").map_err(io)?;
-            }
+            let entered = sys::namespaces(libc::CLONE_NEWUSER).and_then(|()| go.write_all(b"g"));
             drop(go);
             let waited = rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()));
-            entered.map_err(|error| refused(&error))?;
-            match waited.ok().flatten().and_then(|(_, status)| status.exit_status()) {
-                Some(0) => {}
-                _ => return Err(io(io::Error::other("newuidmap or newgidmap failed"))),
+            entered?;
+            match waited?.and_then(|(_, status)| status.exit_status()) {
+                Some(0) => Ok(()),
+                _ => Err(io::Error::other("the ids could not be mapped")),
             }
-            let (root_uid, root_gid) = (rustix::fs::Uid::ROOT, rustix::fs::Gid::ROOT);
-            rustix::thread::set_thread_res_gid(root_gid, root_gid, root_gid)
-                .map_err(|e| io(e.into()))?;
-            rustix::thread::set_thread_res_uid(root_uid, root_uid, root_uid)
-                .map_err(|e| io(e.into()))
         }
     }
 }
@@ -237,7 +245,7 @@ fn fork_zygote(ids: Ids) -> Result<std::os::fd::OwnedFd, Unavailable> {
     match sys::fork().map_err(broken)? {
         Fork::Child => {
             drop(ours);
-            serve::run(ids, theirs, parent)
+            serve::run(ids, &theirs, parent)
         }
         Fork::Parent(_) => Ok(ours),
     }

@@ -57,16 +57,25 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
 }
 
 /// Receives one message of at most 64 KiB; `None` when the other end is closed.
-pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<Message>> {
+    receive_once(socket.as_fd(), true)
+}
+
+/// Bytes and descriptors.
+type Message = (Vec<u8>, Vec<OwnedFd>);
+
+fn receive_once(socket: BorrowedFd<'_>, again: bool) -> io::Result<Option<Message>> {
     let mut bytes = vec![0; 1 << 16];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::io::retry_on_intr(|| {
         let mut slices = [IoSliceMut::new(&mut bytes)];
-        recvmsg(&socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
+        recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
     });
     let length = match received {
         Ok(message) => message.bytes,
+        // The other end closed with unread words of ours, which hides what it said before, once.
+        Err(rustix::io::Errno::CONNRESET) if again => return receive_once(socket, false),
         Err(rustix::io::Errno::CONNRESET) => 0,
         Err(error) => return Err(error.into()),
     };

@@ -8,13 +8,16 @@ use crate::command::Command;
 use crate::error::{Error, Failure, Unavailable};
 use crate::ids::Ids;
 use crate::outcome::{Outcome, Report};
+use crate::probe::Probe;
 use crate::wire;
 
 /// Starts sandboxes; shared by all threads. Made by [`start`](crate::start()).
 #[derive(Debug)]
 pub struct Zygote {
     ids: Ids,
-    socket: Result<OwnedFd, Unavailable>,
+    /// To the zygote, if there is one: it can also say what this machine lacks.
+    socket: Option<OwnedFd>,
+    unavailable: Option<Unavailable>,
 }
 
 /// The standard streams of a command.
@@ -41,8 +44,8 @@ pub struct Stop {
 }
 
 impl Zygote {
-    pub(crate) fn new(ids: Ids, socket: Result<OwnedFd, Unavailable>) -> Self {
-        Self { ids, socket }
+    pub(crate) fn new(ids: Ids, socket: Option<OwnedFd>, unavailable: Option<Unavailable>) -> Self {
+        Self { ids, socket, unavailable }
     }
 
     /// How ids are kept on this machine.
@@ -52,19 +55,46 @@ impl Zygote {
 
     /// Why no command can be run here, if none can.
     pub fn unavailable(&self) -> Option<&Unavailable> {
-        self.socket.as_ref().err()
+        self.unavailable.as_ref()
     }
 
     /// Starts a command and returns while it runs.
     pub fn spawn(&self, command: &Command, streams: Streams<'_>) -> Result<Running, Error> {
-        let socket = self.socket.as_ref().map_err(Error::unavailable)?;
-        let monitor = |what| move |source: io::Error| Error::Monitor { what, source };
         let payload = wire::pack(command).map_err(monitor("write the command"))?;
-        let (ours, theirs) = wire::pair().map_err(monitor("make a socket"))?;
         let Streams { input, output, error } = streams;
-        let fds = [payload.as_fd(), theirs.as_fd(), input, output, error];
-        wire::send(socket, command.scratch.as_os_str().as_bytes(), &fds)
-            .map_err(monitor("send the command"))?;
+        let scratch = command.scratch.as_os_str().as_bytes();
+        self.request(&[b"C", scratch].concat(), &[payload.as_fd(), input, output, error])
+    }
+
+    /// Starts a command on a new terminal, whose master is returned; `command.terminal` says how large it is.
+    pub fn spawn_on_terminal(&self, command: &Command) -> Result<(Running, OwnedFd), Error> {
+        let payload = wire::pack(command).map_err(monitor("write the command"))?;
+        let scratch = command.scratch.as_os_str().as_bytes();
+        let running = self.request(&[b"C", scratch].concat(), &[payload.as_fd()])?;
+        let (kind, mut fds) = running.message()?;
+        match fds.pop() {
+            Some(master) if kind == b"T" => Ok((running, master)),
+            Some(failure) if kind == b"F" => Err(failed(failure)),
+            _ => Err(lost()),
+        }
+    }
+
+    /// Tries everything that a sandbox needs, by doing it.
+    pub fn probe(&self) -> Result<Vec<Probe>, Error> {
+        let running = self.request(b"P", &[])?;
+        let payload = running.message()?.1.pop().ok_or_else(lost)?;
+        wire::unpack(payload).map_err(monitor("read what was found"))
+    }
+
+    fn request(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<Running, Error> {
+        let usable = self.unavailable.is_none() || bytes == b"P";
+        let (Some(socket), true) = (&self.socket, usable) else {
+            let unknown = Unavailable { reason: String::new(), advice: String::new() };
+            return Err(Error::unavailable(self.unavailable.as_ref().unwrap_or(&unknown)));
+        };
+        let (ours, theirs) = wire::pair().map_err(monitor("make a socket"))?;
+        let fds = [&[theirs.as_fd()], fds].concat();
+        wire::send(socket, bytes, &fds).map_err(monitor("send a request"))?;
         Ok(Running { socket: ours })
     }
 
@@ -85,21 +115,45 @@ impl Running {
 
     /// Waits for the end of the command and of all that it started.
     pub fn wait(self) -> Result<Outcome, Error> {
-        let monitor = |source| Error::Monitor { what: "receive the outcome", source };
-        let ended = || io::Error::other("it ended without one: it was killed, or there is a bug");
-        let (kind, fds) =
-            wire::receive(&self.socket).map_err(monitor)?.ok_or_else(|| monitor(ended()))?;
+        let (kind, fds) = self.message()?;
         let mut fds = fds.into_iter();
-        let payload = fds.next().ok_or_else(|| monitor(ended()))?;
+        let payload = fds.next().ok_or_else(lost)?;
         if kind == b"F" {
-            return Err(wire::unpack::<Failure>(payload).map_err(monitor)?.into());
+            return Err(failed(payload));
         }
-        let Report { status, voided, owners, uncaptured, ids, elapsed } =
-            wire::unpack(payload).map_err(monitor)?;
-        let upper = fds.next().ok_or_else(|| monitor(ended()))?;
+        let report = wire::unpack(payload).map_err(monitor("read the outcome"))?;
+        let Report { status, voided, owners, input_owners, uncaptured, ids, elapsed } = report;
+        let upper = fds.next().ok_or_else(lost)?;
         let input_uppers = fds.collect();
-        Ok(Outcome { status, voided, owners, uncaptured, ids, elapsed, upper, input_uppers })
+        Ok(Outcome {
+            status,
+            voided,
+            owners,
+            input_owners,
+            uncaptured,
+            ids,
+            elapsed,
+            upper,
+            input_uppers,
+        })
     }
+
+    fn message(&self) -> Result<(Vec<u8>, Vec<OwnedFd>), Error> {
+        wire::receive(&self.socket).map_err(monitor("receive the outcome"))?.ok_or_else(lost)
+    }
+}
+
+fn monitor(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Monitor { what, source }
+}
+
+fn lost() -> Error {
+    let source = io::Error::other("it ended without one: it was killed, or there is a bug");
+    Error::Monitor { what: "receive the outcome", source }
+}
+
+fn failed(payload: OwnedFd) -> Error {
+    wire::unpack::<Failure>(payload).map_or_else(monitor("read the failure"), Error::from)
 }
 
 impl Stop {

@@ -43,9 +43,11 @@ impl Remembered {
         let LocalOptions { project, include, exclude, gitignore } = options;
         let mut key = Encoder::new("");
         key.bytes(root.as_os_str().as_bytes()).bytes(project.as_os_str().as_bytes());
-        for patterns in [include, exclude] {
-            key.list(patterns.written().iter(), |e, pattern| {
-                e.bytes(pattern.as_bytes());
+        for patterns in [include.as_ref(), Some(exclude)] {
+            key.option(patterns, |e, patterns| {
+                e.list(patterns.written().iter(), |e, pattern| {
+                    e.bytes(pattern.as_bytes());
+                });
             });
         }
         key.number((*gitignore).into());

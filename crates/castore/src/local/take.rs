@@ -89,7 +89,10 @@ fn take(
         }
         let (digest, size) = if listed.size < 1 << 20 {
             let mut bytes = Vec::with_capacity(usize::try_from(listed.size).unwrap_or(0) + 1);
-            (&file).read_to_end(&mut bytes).map_err(|e| LocalError::read(path, e))?;
+            (&file)
+                .take(listed.size + 1)
+                .read_to_end(&mut bytes)
+                .map_err(|e| LocalError::read(path, e))?;
             if listed.size < LFS_MAX && bytes.starts_with(LFS) {
                 return Err(LocalError::LfsPointer { path: path.into() });
             }

@@ -120,7 +120,7 @@ fn what_is_never_in_it() {
     assert_eq!(f.files("", &f.options()), ["/lib/a.rs"]);
     let local = f.take("", &f.options()).expect("a good tree");
     assert_eq!(local.tree.len(), 3, "no directory without anything in it");
-    let include = |p: &[&str]| LocalOptions { include: patterns(p), ..f.options() };
+    let include = |p: &[&str]| LocalOptions { include: Some(patterns(p)), ..f.options() };
     assert_eq!(f.files("", &include(&["lib"])), ["/lib/a.rs"]);
     assert_eq!(f.files("", &include(&["lib", "lib/*.ncl"])), ["/lib/a.ncl", "/lib/a.rs"]);
     let empty = f.take("", &include(&["x"])).expect("an empty tree");
@@ -131,13 +131,14 @@ fn what_is_never_in_it() {
 fn include_and_exclude() {
     let f = Fixture::new(&[("src/a.rs", ""), ("src/gen/b.rs", ""), ("doc/c.md", ""), ("d", "")]);
     let options = |include: &[&str], exclude: &[&str]| LocalOptions {
-        include: patterns(include),
+        include: Some(patterns(include)),
         exclude: patterns(exclude),
         ..f.options()
     };
     assert_eq!(f.files("", &options(&["src"], &["**/gen"])), ["/src/a.rs"]);
     assert_eq!(f.files("", &options(&["**/*.rs"], &[])), ["/src/a.rs", "/src/gen/b.rs"]);
-    assert_eq!(f.files("", &options(&[], &["src", "d"])), ["/doc/c.md"]);
+    assert_eq!(f.files("", &options(&["**"], &["src", "d"])), ["/doc/c.md"]);
+    assert!(f.files("", &options(&[], &[])).is_empty(), "no pattern matches nothing");
     assert_eq!(f.files("src", &options(&["gen"], &[])), ["/gen/b.rs"]);
 }
 

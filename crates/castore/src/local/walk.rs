@@ -294,11 +294,12 @@ impl<'a> Walk<'a> {
         if exclude.matches(path) {
             return false;
         }
-        let included = include.is_empty()
-            || include.matches(path)
-            || is_directory && include.may_match_below(path);
+        let included = include.as_ref().is_none_or(|include| {
+            include.matches(path) || is_directory && include.may_match_below(path)
+        });
         let module = !is_directory && path.as_bytes().ends_with(b".ncl");
-        if !included || module && !include.names_module(path) {
+        let named = || include.as_ref().is_some_and(|include| include.names_module(path));
+        if !included || module && !named() {
             return false;
         }
         ignore.is_none_or(|ignore| {

@@ -229,6 +229,9 @@ fn mounted(unshare: &str, work: &Path, layers: &[PathBuf]) -> Tree {
     fs::create_dir_all(work.join("empty")).expect("ours");
     let mut lower = vec!["empty".to_owned()];
     for (number, layer) in layers.iter().enumerate() {
+        if layers[number + 1..].contains(layer) {
+            continue; // overlayfs takes no directory twice; the highest says it all.
+        }
         std::os::unix::fs::symlink(layer, work.join(number.to_string())).expect("ours");
         lower.insert(0, number.to_string());
     }
@@ -294,7 +297,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn overlayfs_shows_the_tree(trees in proptest::collection::vec(any_tree(), 1..5)) {
+    fn overlayfs_shows_the_tree(
+        trees in proptest::collection::vec(any_tree(), 1..4),
+        order in proptest::collection::vec(any::<prop::sample::Index>(), 1..7),
+    ) {
         let Some(unshare) = unshare() else { return Ok(()) };
         let (dir, store) = store();
         for content in 0..3_u8 {
@@ -303,7 +309,7 @@ proptest! {
         let mut below = View::default();
         let mut layers = Vec::new();
         let mut lower = Tree::default();
-        for tree in &trees {
+        for tree in order.iter().map(|index| index.get(&trees)) {
             let diff = Arc::new(Diff::between(&lower, tree));
             let digest = store.put_diff(diff.clone()).expect("put");
             layers.push(store.materialize(&digest, &how(&below)).expect("laid out").path);
@@ -315,6 +321,8 @@ proptest! {
         if lower.root().node == Node::Implied {
             lower.insert(TreePath::root(), Entry::directory()).expect("a directory for another");
         }
-        prop_assert_eq!(mounted(unshare, &work, &layers), lower);
+        let seen = mounted(unshare, &work, &layers);
+        prop_assert_eq!(Diff::between(&lower, &seen), Diff::new());
+        prop_assert_eq!(Diff::between(&seen, &lower), Diff::new());
     }
 }

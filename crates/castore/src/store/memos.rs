@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt};
 
-use super::{Store, StoreError, error::Context, record::touch};
+use super::{Store, StoreError, error::Context};
 use crate::Digest;
 
 const BUCKET: &str = "targets-v1";
@@ -50,6 +50,9 @@ impl Store {
 
     /// Says that blobs are missing, so that whoever relied on their presence looks again.
     pub(crate) fn blobs_are_missing(&self) {
-        let _ = touch(&self.bucket("objects-v1").join("generation"));
+        let path = self.bucket("objects-v1").join("generation");
+        // Another file, so that even two within one tick of the clock are told apart.
+        let temp = self.tmp_name();
+        let _ = fs::File::create_new(&temp).and_then(|_| fs::rename(&temp, &path));
     }
 }

@@ -4,6 +4,10 @@ use super::{Store, StoreError};
 use crate::{ActionDigest, ActionResult, Digest, Output};
 
 const BUCKET: &str = "actions-v1";
+/// When all blobs of a tree or diff were last seen: the generation.
+const COMPLETE: &str = "complete-v1";
+/// From how many blobs on that is worth remembering.
+const MANY: usize = 500;
 
 /// What became of a result that was to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +96,34 @@ impl Store {
     /// Whether a diff and all its blobs are there; an error if the diff itself is not.
     pub fn diff_is_complete(&self, digest: &Digest) -> Result<bool, StoreError> {
         let diff = self.diff(digest)?;
-        Ok(self.has(digest) && self.missing(diff.blobs()).is_empty())
+        self.is_complete(digest, diff.blobs().collect())
     }
 
     /// Whether a tree and all its blobs are there; an error if the tree itself is not.
     pub fn tree_is_complete(&self, digest: &Digest) -> Result<bool, StoreError> {
         let tree = self.tree(digest)?;
-        Ok(self.has(digest) && self.missing(tree.blobs()).is_empty())
+        self.is_complete(digest, tree.blobs().collect())
+    }
+
+    /// Looks for every blob, unless that was done since blobs last went missing.
+    fn is_complete(&self, of: &Digest, blobs: Vec<(Digest, u64)>) -> Result<bool, StoreError> {
+        if !self.has(of) {
+            return Ok(false);
+        }
+        if blobs.len() < MANY {
+            return Ok(self.missing(blobs).is_empty());
+        }
+        let mut mark = Vec::new();
+        for number in self.generation()?.0 {
+            mark.extend_from_slice(&number.to_le_bytes());
+        }
+        if self.read_record(COMPLETE, of)?.as_ref() == Some(&mark) {
+            return Ok(true);
+        }
+        let complete = self.missing(blobs).is_empty();
+        if complete {
+            self.write_record(COMPLETE, of, &mark, true)?;
+        }
+        Ok(complete)
     }
 }

@@ -145,6 +145,25 @@ fn results_are_complete_or_misses() {
 }
 
 #[test]
+fn what_was_complete_is_looked_at_again_when_a_blob_was_missed() {
+    let (_dir, store) = store();
+    let mut tree = Tree::default();
+    for number in 0..600_u32 {
+        let digest = store.put(&number.to_le_bytes()).expect("put");
+        tree.insert(path(&number.to_string()), Entry::file(digest, 4)).expect("fits");
+    }
+    let tree = store.put_tree(tree).expect("put");
+    assert!(store.tree_is_complete(&tree).expect("there"));
+    let gone = Digest::of(&7_u32.to_le_bytes());
+    fs::remove_file(store.object_path(&gone)).expect("there");
+    // Nobody has noticed yet; whoever reads it does, and from then on it is known.
+    assert!(store.read(&gone).is_err());
+    assert!(!store.tree_is_complete(&tree).expect("there"));
+    store.put(&7_u32.to_le_bytes()).expect("put");
+    assert!(store.tree_is_complete(&tree).expect("there"));
+}
+
+#[test]
 fn a_damaged_or_misplaced_record_is_a_miss() {
     let (_dir, store) = store();
     let tree = tree_of(&store, b"content");

@@ -52,8 +52,9 @@ impl Store {
         let (records, others) = self.list("actions-v1")?;
         foreign.extend(others);
         verified.foreign = foreign;
-        // Not what this process remembers: what lies there.
+        // Not what is remembered: what lies there.
         self.forget_values();
+        self.blobs_are_missing();
         for record in records {
             let action = ActionDigest::new(record.digest);
             match self.result_record(&action)? {

@@ -64,6 +64,40 @@ fn refuses_what_cannot_be() {
 }
 
 #[test]
+fn decoding_refuses_what_cannot_be() {
+    let encoding = |paths: &[(&str, Entry)]| {
+        let mut encoder = Encoder::new(MAGIC);
+        encoder.list(paths.iter(), |e, (path, entry)| {
+            e.bytes(path.as_bytes());
+            encode_entry(e, entry);
+        });
+        encode_links(&mut encoder, &Links::new());
+        encoder.finish()
+    };
+    let (directory, file) = (Entry::directory(), Entry::file(Digest::EMPTY, 0));
+    let root = || ("", Entry::implied());
+    for (paths, why) in [
+        (vec![], "without its root"),
+        (vec![("a", file.clone())], "without its root"),
+        (vec![root(), ("a/b", file.clone())], "a directory that is not there"),
+        (vec![root(), ("a", directory.clone()), ("a/b/c", file.clone())], "not there"),
+        (vec![root(), ("a", file.clone()), ("a/b", file.clone())], "`/a` is a file"),
+        (vec![("", file.clone()), ("a", file.clone())], "`/` is a file"),
+        (vec![root(), ("b", file.clone()), ("a", file.clone())], "not sorted"),
+        (vec![root(), ("a", file.clone()), ("a", file.clone())], "come twice"),
+        (vec![root(), ("/a", file.clone())], "begins with `/`"),
+        (vec![root(), ("..", file)], "contains `.` or `..`"),
+        (
+            vec![root(), ("a", directory.clone()), ("a-b", directory.clone()), ("a/c", directory)],
+            "not sorted",
+        ),
+    ] {
+        let error = Tree::decode(&encoding(&paths)).expect_err(why).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn golden_encoding() {
     let mut tree = Tree::default();
     let mut entry = Entry::file(Digest::of(b"hello\n"), 6);

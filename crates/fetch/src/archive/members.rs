@@ -23,7 +23,16 @@ impl<'a> Members<'a> {
     pub(crate) fn new(archive: &'a str, limits: Limits, strip: u32) -> Self {
         let strip = usize::try_from(strip).unwrap_or(usize::MAX);
         let (linked, groups) = (BTreeMap::new(), Vec::new());
-        Self { archive, limits, strip, tree: Tree::default(), count: 0, linked, groups, order: None }
+        Self {
+            archive,
+            limits,
+            strip,
+            tree: Tree::default(),
+            count: 0,
+            linked,
+            groups,
+            order: None,
+        }
     }
 
     /// From here on the order of the members is remembered.

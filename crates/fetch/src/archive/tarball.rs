@@ -5,11 +5,7 @@ use std::io::{self, Read};
 use reimage_castore::{Attrs, Entry, Node, Store, TreePath};
 use tar::EntryType;
 
-use super::{
-    ArchiveError, Members, Meter, Refusal,
-    members::symlink,
-    meter::Content,
-};
+use super::{ArchiveError, Members, Meter, Refusal, members::symlink, meter::Content};
 
 /// Which attributes of its members count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

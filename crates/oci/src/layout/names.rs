@@ -83,7 +83,7 @@ impl Layout {
     }
 
     /// This descriptor and, if it is an index, all indexes and manifests below it, each once.
-    pub(super) fn walk(&self, top: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+    pub(crate) fn walk(&self, top: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
         let mut rest = vec![top.clone()];
@@ -170,7 +170,7 @@ impl Session {
 }
 
 /// The name that an entry of the index gives: in full if it says it, else as other tools write it.
-fn name_of(descriptor: &Descriptor) -> Option<String> {
+pub(crate) fn name_of(descriptor: &Descriptor) -> Option<String> {
     let full = descriptor.annotations.get(CONTAINERD_NAME);
     let full = full.and_then(|name| name.parse::<Reference>().ok()).map(|r| r.familiar());
     full.or_else(|| descriptor.annotations.get(REF_NAME).cloned())

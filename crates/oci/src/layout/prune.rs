@@ -39,7 +39,9 @@ impl Layout {
                 for (_, path) in files(&self.own(dir))? {
                     let stays =
                         dir == "layers-v1" && fs::read(&path).is_ok_and(|memo| self.holds(&memo));
-                    if !stays {
+                    if !stays && path.is_dir() {
+                        fs::remove_dir_all(&path)?;
+                    } else if !stays {
                         fs::remove_file(&path)?;
                     }
                 }

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::{Layout, LayoutError, new_file, publish, to_json};
-use crate::{LayerContent, PackedLayer, Profile, assemble::Assembled, document::Blob, pack};
+use crate::{
+    Descriptor, LayerContent, PackedLayer, Profile, assemble::Assembled, document::Blob, pack,
+};
 
 /// The right to add blobs and names; many sessions of many processes at once.
 pub struct Session {
@@ -68,7 +70,7 @@ impl Session {
 
     /// Adds a document.
     pub fn put(&self, blob: &Blob) -> Result<(), LayoutError> {
-        if self.layout.has(blob.descriptor.digest, blob.bytes.len() as u64) {
+        if self.layout.read_document(&blob.descriptor).is_ok() {
             return Ok(());
         }
         let mut writer = self.new_blob()?;
@@ -105,6 +107,26 @@ impl Session {
         let Memo { profile, digest, size, diff_id } = serde_json::from_slice(&bytes).ok()?;
         let profile = Profile::ALL.into_iter().find(|p| p.name() == profile)?;
         self.layout.has(digest, size).then_some(PackedLayer { profile, digest, size, diff_id })
+    }
+
+    /// A directory for what is not a blob yet; gone when dropped.
+    pub(crate) fn temporary_dir(&self) -> Result<tempfile::TempDir, LayoutError> {
+        tempfile::tempdir_in(self.layout.own("tmp")).map_err(|e| self.layout.io(e))
+    }
+
+    /// Adds a blob of another layout, verified.
+    pub(crate) fn copy_blob(&self, source: &Layout, blob: &Descriptor) -> Result<(), LayoutError> {
+        let (digest, size) = (blob.digest, blob.size);
+        // One that is there is read, too: an import is how a damaged one is mended.
+        if let Ok(mut there) = self.layout.open_blob(digest, size)
+            && io::copy(&mut there, &mut io::sink()).is_ok()
+        {
+            return Ok(());
+        }
+        let mut reader = source.open_blob(digest, size)?;
+        let mut writer = self.new_blob()?;
+        io::copy(&mut reader, &mut writer).map_err(|e| source.read_error(digest, e))?;
+        writer.commit(digest)
     }
 
     /// Adds an image's documents and gives it these names; its layers must be there.

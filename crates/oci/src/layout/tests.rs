@@ -141,9 +141,11 @@ fn prune_takes_nothing_if_it_cannot_know() {
             layout.dir().display()
         )
     );
-    fs::remove_file(&manifest).expect("there");
+    assert!(!manifest.exists(), "it is out of the way");
     assert!(matches!(layout.prune(), Err(LayoutError::Missing { .. })));
-    assert_eq!(count(&layout.blobs()), 3);
+    assert_eq!(count(&layout.blobs()), 3, "nothing else went");
+    add(&layout, b"1", &["web:1"]);
+    assert_eq!(layout.prune().expect("it is whole again").blobs, 1);
 }
 
 #[test]

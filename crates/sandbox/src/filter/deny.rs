@@ -51,7 +51,7 @@ const FORBIDDEN: &[i64] = &[
     libc::SYS_setdomainname,
 ];
 
-/// Answered with ENOSYS: callers have a fallback. clone3 hides its flags behind a pointer, io_uring
+/// Answered with ENOSYS: callers have a fallback. clone3 hides its flags behind a pointer, `io_uring`
 /// would pass by the monitor, the others name mounts and layers of the host.
 const ABSENT: &[i64] = &[
     libc::SYS_clone3,

@@ -136,7 +136,8 @@ impl<'a> Watch<'a> {
     /// Measures what the command has written.
     fn measure(&self) -> Option<Void> {
         if let (UpperOn::Disk, Some(limit)) = (self.upper_on, self.limits.disk) {
-            let uppers = std::iter::once(&self.root.upper).chain(&self.root.input_uppers);
+            let uppers = std::iter::once(&self.root.upper)
+                .chain(self.root.inputs.iter().map(|(_, dir)| dir));
             let mut links = BTreeSet::new();
             let used = uppers.map(|dir| size_of_tree(dir, &mut links)).sum();
             if used > limit {

@@ -10,7 +10,7 @@ use rustix::process::{
     set_parent_process_death_signal, waitpid,
 };
 
-use crate::command::{Command, Network};
+use crate::command::{Command, Network, TerminalSize};
 use crate::error::{During, Failure};
 use crate::filter::{assemble, baseline};
 use crate::ids::Ids;
@@ -25,10 +25,10 @@ mod limits;
 
 use limits::Watch;
 
-/// Runs a monitor; never returns. `fds`: the command, the caller's socket, the standard streams.
+/// Runs a monitor; never returns. `fds`: the caller's socket, the command, the standard streams.
 pub(crate) fn run(ids: Ids, fds: Vec<OwnedFd>) -> ! {
     let mut fds = fds.into_iter();
-    if let (Some(payload), Some(caller)) = (fds.next(), fds.next()) {
+    if let (Some(caller), Some(payload)) = (fds.next(), fds.next()) {
         let stdio: Vec<OwnedFd> = fds.collect();
         // If the caller is gone there is nobody to tell.
         let _told = match watch(ids, payload, &caller, stdio) {
@@ -54,7 +54,12 @@ fn watch(
     rustix::process::umask(rustix::fs::Mode::empty());
     let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
     namespaces(&command)?;
+    like_anybody().during(|| "drop a capability".into())?;
     let root = mounts::build(&command)?;
+    let stdio = match command.terminal {
+        Some(size) => terminal(&root, size, caller)?,
+        None => stdio,
+    };
     let host_proc = mounts::open_host_proc()?;
     let mut rules = baseline();
     rules.extend(notify::rules(ids));
@@ -81,24 +86,36 @@ fn watch(
     let listener = first_message(&socket)?;
     // init has pivoted: its root is ours too. The host's /proc lives on in this descriptor.
     rustix::process::fchdir(&host_proc).during(|| "enter the host's /proc".into())?;
-    let notifier = Notifier::new(ids, listener, host_proc, &command)?;
+    let notifier = Notifier::new(ids, listener, host_proc, &command, &root)?;
     wire::send(&socket, b"g", &[]).during(|| "release the step".into())?;
     let watch = Watch::new(&command, &root);
     let mut monitor =
         Monitor { socket, caller, notifier, watch, init, started, voided: Vec::new() };
     let status = monitor.until_the_end()?;
     let elapsed = started.elapsed();
-    let Monitor { mut notifier, watch, mut voided, .. } = monitor;
-    voided.append(&mut notifier.take_voided());
-    watch.at_the_end(&mut voided);
+    monitor.voided.append(&mut monitor.notifier.take_voided());
+    monitor.watch.at_the_end(&mut monitor.voided);
+    let Monitor { notifier, mut voided, .. } = monitor;
     if status == Status::Signaled(libc::SIGSYS) && voided.is_empty() {
         voided.push(Void::BadSystemCall);
     }
     let owners = notifier.owners(&root.upper, &root.uncaptured)?;
-    drop(watch);
-    let Root { upper, input_uppers, uncaptured, .. } = root;
-    let report = Report { status, voided, owners, uncaptured, ids, elapsed };
-    Ok((report, std::iter::once(upper).chain(input_uppers).collect()))
+    let of_input = |(_, upper): &(_, OwnedFd)| notifier.owners(upper, &[]);
+    let input_owners = root.inputs.iter().map(of_input).collect::<Result<_, _>>()?;
+    let Root { upper, inputs, uncaptured, .. } = root;
+    let report = Report { status, voided, owners, input_owners, uncaptured, ids, elapsed };
+    Ok((report, std::iter::once(upper).chain(inputs.into_iter().map(|(_, upper)| upper)).collect()))
+}
+
+/// Gives up the capability by which overlayfs tells real root from others: with it, files that are copied up
+/// keep their inode numbers, and rename treats their hard links differently.
+fn like_anybody() -> rustix::io::Result<()> {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let mut sets = capabilities(None)?;
+    for set in [&mut sets.effective, &mut sets.permitted, &mut sets.inheritable] {
+        set.remove(CapabilitySet::DAC_READ_SEARCH);
+    }
+    set_capabilities(None, sets)
 }
 
 fn namespaces(command: &Command) -> Result<(), Failure> {
@@ -114,6 +131,28 @@ fn namespaces(command: &Command) -> Result<(), Failure> {
     let what = || format!("set the host name `{}`", command.hostname);
     rustix::system::sethostname(command.hostname.as_bytes()).during(what)?;
     rustix::system::setdomainname(b"(none)").during(|| "set the domain name".into())
+}
+
+/// Makes a terminal in the sandbox's own /dev/pts, sends its master to the caller and returns the step's streams.
+fn terminal(root: &Root, size: TerminalSize, caller: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let what = || "make a terminal".into();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = openat(CWD, root.path.join("dev/pts/ptmx"), flags, Mode::empty()).during(what)?;
+    rustix::pty::unlockpt(&master).during(what)?;
+    let size = rustix::termios::Winsize {
+        ws_row: size.rows,
+        ws_col: size.columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&master, size).during(what)?;
+    let flags = rustix::pty::OpenptFlags::RDWR
+        | rustix::pty::OpenptFlags::NOCTTY
+        | rustix::pty::OpenptFlags::CLOEXEC;
+    let step = rustix::pty::ioctl_tiocgptpeer(&master, flags).during(what)?;
+    wire::send(caller, b"T", &[master.as_fd()]).during(what)?;
+    Ok(vec![step.try_clone().during(what)?, step.try_clone().during(what)?, step])
 }
 
 /// Waits for the listener of the step's filter, or for why there is none.
@@ -165,11 +204,16 @@ impl Monitor<'_> {
             } else if !calls.is_empty() {
                 listening = false; // the last process under the filter is gone
             }
-            if !asked.is_empty() && !ending {
+            if ending {
+                continue;
+            }
+            if !asked.is_empty() {
+                // Whatever it says, or that it is gone, means the same.
+                let _word = wire::receive(self.caller);
                 self.voided.push(Void::Stopped);
             }
             self.voided.extend(self.watch.look(self.started));
-            if !ending && (!self.voided.is_empty() || self.notifier.must_end()) {
+            if !self.voided.is_empty() || self.notifier.must_end() {
                 ending = true;
                 let killed = pidfd_send_signal(&init, Signal::KILL);
                 killed.during(|| "end the step".into())?;

@@ -55,10 +55,10 @@ fn change(
         Err(Failed::Errno(_)) => return Ok(Reply::Continue), // the kernel fails the same lookup
         Err(other) => return Err(other),
     };
-    let path = &place.path;
+    let (path, at) = (place.path.as_c_str(), place.at());
     let nofollow = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
     let Ok(stat) = sys::stat_at(path, nofollow) else { return Ok(Reply::Continue) };
-    let old = notifier.records.owner(path, follow, stat.mode(), stat.owner());
+    let old = notifier.records.owner(at, follow, stat.mode(), stat.owner());
     let [uid, gid] = ids.map(unsigned);
     let new =
         (if uid == u32::MAX { old.0 } else { uid }, if gid == u32::MAX { old.1 } else { gid });
@@ -71,7 +71,7 @@ fn change(
     let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     chownat(CWD, path, root.0, root.1, flags)?;
     if new != old || new != (0, 0) {
-        notifier.records.record(path, follow, stat.mode(), new)?;
+        notifier.records.record(at, follow, stat.mode(), new)?;
     }
     Ok(Reply::Value(0))
 }

@@ -11,7 +11,7 @@ use rustix::fs::{
 };
 
 use super::creds::Who;
-use super::place::{Place, name};
+use super::place::{At, Place, name};
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
 use crate::filter::When;
 use crate::sys::{self, Notification};
@@ -68,7 +68,10 @@ fn open_at_2(notifier: &mut Notifier, call: &Notification) -> Handled {
         let ordinary = who.uid.fs == 0 && who.gid.fs == 0;
         let place = notifier.place(call, dirfd, path, 0);
         return match place {
-            Ok(place) if !ordinary || setgid_group(notifier, &parent(&place.path)).is_some() => {
+            Ok(place)
+                if !ordinary
+                    || setgid_group(notifier, place.sibling(&parent(&place.path))).is_some() =>
+            {
                 Err(fell_back(
                     "the owner of a new file",
                     "it was made by openat2 with a resolve mode",
@@ -82,13 +85,13 @@ fn open_at_2(notifier: &mut Notifier, call: &Notification) -> Handled {
 }
 
 /// Who a file belongs to that `who` makes in the directory `parent`; `None` if the kernel gets it right.
-fn heir(notifier: &Notifier, who: &Who, parent: &CStr) -> Result<Option<(u32, u32)>, Failed> {
+fn heir(notifier: &Notifier, who: &Who, parent: At<'_>) -> Result<Option<(u32, u32)>, Failed> {
     let group = setgid_group(notifier, parent);
     let owner = (who.uid.fs, group.unwrap_or(who.gid.fs));
     if owner == (0, 0) {
         return Ok(None);
     }
-    if let Ok(stat) = sys::stat_at(parent, 0) {
+    if let Ok(stat) = sys::stat_at(parent.path, 0) {
         let dir = notifier.records.owner(parent, true, stat.mode(), stat.owner());
         if !who.may(dir, stat.mode(), 3) {
             return Err(Failed::Errno(libc::EACCES));
@@ -98,8 +101,8 @@ fn heir(notifier: &Notifier, who: &Who, parent: &CStr) -> Result<Option<(u32, u3
 }
 
 /// The group that a directory gives to what is made in it.
-fn setgid_group(notifier: &Notifier, dir: &CStr) -> Option<u32> {
-    let stat = sys::stat_at(dir, 0).ok()?;
+fn setgid_group(notifier: &Notifier, dir: At<'_>) -> Option<u32> {
+    let stat = sys::stat_at(dir.path, 0).ok()?;
     let gives = stat.mode() & libc::S_ISGID != 0;
     gives.then(|| notifier.records.owner(dir, true, stat.mode(), stat.owner()).1)
 }
@@ -156,12 +159,14 @@ fn create(
             || flags.intersects(OFlags::EXCL | OFlags::NOFOLLOW)
             || sys::stat_at(&target, 0).is_ok()
         {
-            return existing(notifier, &who, &target, flags);
+            return existing(notifier, &who, place.sibling(&target), flags);
         }
         target = pointed_to(&target)?;
     }
     let dir = if nameless { target.clone() } else { parent(&target) };
-    let Some(owner) = heir(notifier, &who, &dir)? else { return Ok(Reply::Continue) };
+    let Some(owner) = heir(notifier, &who, place.sibling(&dir))? else {
+        return Ok(Reply::Continue);
+    };
     let close_on_exec = flags.contains(OFlags::CLOEXEC);
     let mut ours = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
     if !nameless {
@@ -182,14 +187,14 @@ fn create(
 }
 
 /// Opening what exists: the kernel's business, but for the modes that bind everyone but root.
-fn existing(notifier: &Notifier, who: &Who, path: &CStr, flags: OFlags) -> Handled {
+fn existing(notifier: &Notifier, who: &Who, at: At<'_>, flags: OFlags) -> Handled {
     let writes = flags.intersects(OFlags::WRONLY | OFlags::RDWR);
     let reads = !flags.contains(OFlags::WRONLY);
     if !who.privileged()
         && !flags.contains(OFlags::EXCL)
-        && let Ok(stat) = sys::stat_at(path, 0)
+        && let Ok(stat) = sys::stat_at(at.path, 0)
     {
-        let owner = notifier.records.owner(path, true, stat.mode(), stat.owner());
+        let owner = notifier.records.owner(at, true, stat.mode(), stat.owner());
         let wanted = if writes { 2 } else { 0 } | if reads { 4 } else { 0 };
         if !who.may(owner, stat.mode(), wanted) {
             return Err(Failed::Errno(libc::EACCES));
@@ -234,9 +239,9 @@ fn with_umask<T>(call: &Notification, make: impl FnOnce() -> T) -> Result<T, Fai
     let umask =
         umask.ok_or_else(|| fell_back("the umask of a process", "the kernel does not tell it"))?;
     let ours = rustix::process::umask(Mode::from_bits_retain(umask));
-    let made = make();
+    let result = make();
     rustix::process::umask(ours);
-    Ok(made)
+    Ok(result)
 }
 
 fn mkdir(notifier: &mut Notifier, call: &Notification) -> Handled {
@@ -256,7 +261,7 @@ fn make_dir(
 ) -> Handled {
     let place = placed!(notifier.place(call, dirfd, path, 0));
     let who = notifier.credentials.of(call.pid).clone();
-    let Some(owner) = heir(notifier, &who, &parent(&place.path))? else {
+    let Some(owner) = heir(notifier, &who, place.sibling(&parent(&place.path)))? else {
         return Ok(Reply::Continue);
     };
     let mode = Mode::from_bits_retain(unsigned(mode) & 0o1777);
@@ -266,7 +271,7 @@ fn make_dir(
 
 /// Records the owner of what was just made at a place.
 fn made(notifier: &mut Notifier, place: &Place, kind: u32, owner: (u32, u32)) -> Handled {
-    notifier.records.record(&place.path, false, kind, owner)?;
+    notifier.records.record(place.at(), false, kind, owner)?;
     Ok(Reply::Value(0))
 }
 
@@ -287,7 +292,7 @@ fn link(
 ) -> Handled {
     let place = placed!(notifier.place(call, dirfd, path, 0));
     let who = notifier.credentials.of(call.pid).clone();
-    let Some(owner) = heir(notifier, &who, &parent(&place.path))? else {
+    let Some(owner) = heir(notifier, &who, place.sibling(&parent(&place.path)))? else {
         return Ok(Reply::Continue);
     };
     let target = notifier.read_string(call, target)?;
@@ -317,7 +322,7 @@ fn node(
     let is_device = matches!(kind, libc::S_IFCHR | libc::S_IFBLK);
     let place = placed!(notifier.place(call, dirfd, path, 0));
     let who = notifier.credentials.of(call.pid).clone();
-    let heir = heir(notifier, &who, &parent(&place.path))?;
+    let heir = heir(notifier, &who, place.sibling(&parent(&place.path)))?;
     let permissions = Mode::from_bits_retain(mode & 0o7777);
     if !is_device {
         let Some(owner) = heir else { return Ok(Reply::Continue) };

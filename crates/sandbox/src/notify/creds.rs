@@ -146,6 +146,7 @@ impl Credentials {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
 fn id(notifier: &mut Notifier, call: &Notification, which: fn(&Who) -> u32) -> Handled {
     Ok(Reply::Value(which(notifier.credentials.of(call.pid)).into()))
 }
@@ -285,10 +286,12 @@ fn capget(notifier: &mut Notifier, call: &Notification) -> Handled {
     Ok(Reply::Write { address: data, bytes: vec![0; words * 4], value: 0 })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
 fn getrlimit(_: &mut Notifier, call: &Notification) -> Handled {
     Ok(Reply::Write { address: call.args[1], bytes: vec![0xff; 16], value: 0 })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
 fn prlimit(_: &mut Notifier, call: &Notification) -> Handled {
     match call.args[3] {
         0 => Ok(Reply::Value(0)),

@@ -23,6 +23,7 @@ use crate::command::{Command, Owner};
 use crate::error::{During, Failure};
 use crate::filter::{Action, Rule, When};
 use crate::ids::Ids;
+use crate::mounts::Root;
 use crate::outcome::Void;
 use crate::sys::{self, Answer, Notification};
 
@@ -141,6 +142,7 @@ impl Notifier {
         listener: OwnedFd,
         host_proc: OwnedFd,
         command: &Command,
+        built: &Root,
     ) -> Result<Self, Failure> {
         let root = place::open_path(c"/").during(|| "open the sandbox's root".into())?;
         let mut table = vec![None; 512];
@@ -149,9 +151,12 @@ impl Notifier {
                 usize::try_from(handler.nr).expect("system call numbers are small and positive");
             table[at] = Some(handler.run);
         }
+        let proc_device = rustix::fs::fstat(&host_proc);
+        let proc_device = proc_device.during(|| "look at the host's /proc".into())?.st_dev;
+        let host_proc = Rc::new(host_proc);
         let owners = if ids == Ids::Notify { command.owners.as_slice() } else { &[] };
-        let records =
-            Records::new(owners).during(|| "find the links with recorded owners".into())?;
+        let records = Records::new(owners, built, Rc::clone(&host_proc))
+            .during(|| "find the links with recorded owners".into())?;
         let credentials = Credentials::new(&command.user);
         if ids == Ids::Notify {
             // Faster on two cores by far; an older kernel does without.
@@ -160,10 +165,8 @@ impl Notifier {
         Ok(Self {
             listener,
             table,
-            proc_device: rustix::fs::fstat(&host_proc)
-                .during(|| "look at the host's /proc".into())?
-                .st_dev,
-            host_proc: Rc::new(host_proc),
+            proc_device,
+            host_proc,
             root: Rc::new(root),
             chrooted: false,
             records,
@@ -250,13 +253,14 @@ impl Notifier {
     }
 }
 
-fn fell_back(what: &'static str, reason: impl ToString) -> Failed {
+fn fell_back(what: &'static str, reason: impl std::fmt::Display) -> Failed {
     Failed::FellBack { what, reason: reason.to_string() }
 }
 
 /// An `int` argument.
 fn int(argument: u64) -> i32 {
-    (argument & 0xffff_ffff).cast_signed() as i32
+    let [a, b, c, d, ..] = argument.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
 }
 
 /// An `unsigned int`, `uid_t` or `mode_t` argument.

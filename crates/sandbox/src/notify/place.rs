@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
 use rustix::process::{chroot, fchdir};
 
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, int, on};
@@ -27,6 +27,8 @@ pub(super) struct Place {
     pub(super) by_proc: bool,
     /// Whether it is a descriptor of the caller rather than a name.
     pub(super) descriptor: bool,
+    /// Path of the root that the caller has changed to; empty if it has not.
+    pub(super) root: Vec<u8>,
     _home: Option<Home>,
 }
 
@@ -44,9 +46,29 @@ impl Drop for Home {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
 fn note_chroot(notifier: &mut Notifier, _: &Notification) -> Handled {
     notifier.chrooted = true;
     Ok(Reply::Continue)
+}
+
+impl Place {
+    /// Another path of the same process, beside this one.
+    pub(super) fn sibling<'a>(&'a self, path: &'a CStr) -> At<'a> {
+        At { path, root: &self.root }
+    }
+
+    /// This place, as what records are looked up by.
+    pub(super) fn at(&self) -> At<'_> {
+        self.sibling(&self.path)
+    }
+}
+
+/// A path, and the path of the root that it is relative to.
+#[derive(Clone, Copy)]
+pub(super) struct At<'a> {
+    pub(super) path: &'a CStr,
+    pub(super) root: &'a [u8],
 }
 
 /// Opens a path as a mere place.
@@ -109,14 +131,10 @@ impl Notifier {
         path: &[u8],
     ) -> Result<Place, Failed> {
         if self.chrooted
-            && let Some(home) = self.follow(call, dirfd, path)?
+            && let Some((root, home)) = self.follow(call, dirfd, path)?
         {
-            return Ok(Place {
-                path: text(path),
-                by_proc: false,
-                descriptor: false,
-                _home: Some(home),
-            });
+            let path = text(path);
+            return Ok(Place { path, by_proc: false, descriptor: false, root, _home: Some(home) });
         }
         let mut named = Vec::with_capacity(path.len() + 24);
         let mut by_proc = false;
@@ -132,11 +150,16 @@ impl Notifier {
         } else {
             named.extend_from_slice(path);
         }
-        Ok(Place { path: text(&named), by_proc, descriptor: false, _home: None })
+        Ok(Place { path: text(&named), by_proc, descriptor: false, root: Vec::new(), _home: None })
     }
 
     /// Changes our root and directory to the caller's, if its root is not ours.
-    fn follow(&self, call: &Notification, dirfd: u64, path: &[u8]) -> Result<Option<Home>, Failed> {
+    fn follow(
+        &self,
+        call: &Notification,
+        dirfd: u64,
+        path: &[u8],
+    ) -> Result<Option<(Vec<u8>, Home)>, Failed> {
         let theirs = open_path(&name(call.pid, "root"))?;
         let [a, b] = [&theirs, &*self.root].map(|fd| statat(fd, c"", AtFlags::EMPTY_PATH));
         let (a, b) = (a?, b?);
@@ -144,19 +167,21 @@ impl Notifier {
             return Ok(None);
         }
         let base = if path[0] == b'/' { None } else { Some(open_path(&base(call, dirfd))?) };
+        let named = readlinkat(CWD, name(call.pid, "root"), Vec::new())?.into_bytes();
         let home = Home { root: Rc::clone(&self.root), proc: Rc::clone(&self.host_proc) };
         fchdir(&theirs)?;
         chroot(".")?;
         if let Some(base) = base {
             fchdir(&base)?;
         }
-        Ok(Some(home))
+        Ok(Some((named, home)))
     }
 }
 
 /// The caller's descriptor itself.
 pub(super) fn fd_place(call: &Notification, fd: u64) -> Place {
-    Place { path: base(call, fd), by_proc: false, descriptor: true, _home: None }
+    let path = base(call, fd);
+    Place { path, by_proc: false, descriptor: true, root: Vec::new(), _home: None }
 }
 
 fn base(call: &Notification, dirfd: u64) -> CString {

@@ -2,22 +2,28 @@
 //!
 //! Regular files and directories carry the extended attribute [`OWNER`](crate::xattr::OWNER), which
 //! survives renaming, linking and copying up, and dies with the inode. Symbolic links and special files cannot
-//! carry one: a table holds theirs, by inode and birth time.
+//! carry one: a table holds theirs, by inode and birth time in the upper.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use rustix::fs::{AtFlags, CWD, XattrFlags, chownat, getxattr, lgetxattr, removexattr, setxattr};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, XattrFlags, chownat, getxattr, lgetxattr, openat, readlinkat,
+    removexattr, setxattr,
+};
 
+use super::place::At;
 use super::{Failed, fell_back};
 use crate::capture::{Entries, EntryKind};
 use crate::command::Owner;
 use crate::error::{During, Failure};
 use crate::ids::Ids;
+use crate::mounts::Root;
 use crate::sys;
 use crate::xattr::{DEVICE, OWNER, parse_device, parse_owner};
 
@@ -36,6 +42,17 @@ const UNMAPPED: u32 = 65_534;
 /// The records that lie on no inode.
 pub(super) struct Records {
     beside: BTreeMap<Inode, (u32, u32)>,
+    uppers: Vec<Upper>,
+    host_proc: Rc<OwnedFd>,
+}
+
+/// An overlay and where its writes lie. What overlayfs says of a link's inode changes when it is copied up
+/// and again when its cache forgets it; the inode in the upper does not.
+struct Upper {
+    mount: u64,
+    /// Path of the mount point in the root, without the last slash.
+    path: Vec<u8>,
+    dir: OwnedFd,
 }
 
 /// Whether a file of this mode carries its own record.
@@ -43,35 +60,61 @@ fn carries(mode: u32) -> bool {
     matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR)
 }
 
-fn inode_of(path: &CStr, follow: bool) -> io::Result<Inode> {
-    let flags = if follow { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
-    Ok(sys::statx_at(path, flags, libc::STATX_INO | libc::STATX_BTIME)?.identity())
-}
+const IDENTITY: u32 = libc::STATX_INO | libc::STATX_BTIME | libc::STATX_MNT_ID;
 
 impl Records {
-    /// Takes over the records of the lower layers. Their inodes are copied up at once, because a later
-    /// copying up would give them another number.
-    pub(super) fn new(owners: &[Owner]) -> io::Result<Self> {
-        let mut beside = BTreeMap::new();
+    /// Takes over the records of the lower layers. Their inodes are copied up at once, so that they have one
+    /// in the upper.
+    pub(super) fn new(owners: &[Owner], root: &Root, host_proc: Rc<OwnedFd>) -> io::Result<Self> {
+        let mut uppers = Vec::new();
+        let inputs = root.inputs.iter().map(|(path, dir)| (path.as_os_str().as_bytes(), dir));
+        for (path, dir) in std::iter::once((b"".as_slice(), &root.upper)).chain(inputs) {
+            let at = CString::new([path, b"/"].concat())?;
+            let mount = sys::statx_at(CWD, &at, 0, libc::STATX_MNT_ID)?.mount();
+            uppers.push(Upper { mount, path: path.to_vec(), dir: dir.try_clone()? });
+        }
+        let mut records = Self { beside: BTreeMap::new(), uppers, host_proc };
         for owner in owners {
             let path = CString::new(owner.path.as_os_str().as_bytes())?;
-            let root = (Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT));
-            match chownat(CWD, &path, root.0, root.1, AtFlags::SYMLINK_NOFOLLOW) {
+            let (uid, gid) = (Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT));
+            match chownat(CWD, &path, uid, gid, AtFlags::SYMLINK_NOFOLLOW) {
                 // A higher layer may have removed it.
                 Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
                 other => {
                     other?;
-                    beside.insert(inode_of(&path, false)?, (owner.uid, owner.gid));
+                    let inode = records.inode(At { path: &path, root: b"" }, false)?;
+                    records.beside.extend(inode.map(|inode| (inode, (owner.uid, owner.gid))));
                 }
             }
         }
-        Ok(Self { beside })
+        Ok(records)
     }
 
-    /// The owner of what `path` names, whose type and owner according to the kernel are given.
+    /// The lasting inode of what `at` names; `None` if it lies in a lower layer, where nothing has a record.
+    fn inode(&self, at: At<'_>, follow: bool) -> io::Result<Option<Inode>> {
+        let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = OFlags::PATH | OFlags::CLOEXEC | nofollow;
+        let fd = openat(CWD, at.path, flags, Mode::empty())?;
+        let found = sys::statx_at(fd.as_fd(), c"", libc::AT_EMPTY_PATH, IDENTITY)?;
+        let Some(upper) = self.uppers.iter().find(|upper| upper.mount == found.mount()) else {
+            return Ok(Some(found.identity()));
+        };
+        let own = format!("self/fd/{}", fd.as_raw_fd());
+        let named = readlinkat(&self.host_proc, own, Vec::new())?;
+        let path = [at.root, named.to_bytes()].concat();
+        let Some(inside) = path.strip_prefix(upper.path.as_slice()) else { return Ok(None) };
+        let inside = CString::new(inside.strip_prefix(b"/").unwrap_or(inside))?;
+        match sys::statx_at(upper.dir.as_fd(), &inside, libc::AT_SYMLINK_NOFOLLOW, IDENTITY) {
+            Ok(real) => Ok(Some(real.identity())),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The owner of what `at` names, whose type and owner according to the kernel are given.
     pub(super) fn owner(
         &self,
-        path: &CStr,
+        at: At<'_>,
         follow: bool,
         mode: u32,
         kernel: (u32, u32),
@@ -79,15 +122,16 @@ impl Records {
         let record = if carries(mode) {
             let mut buffer = [0; 32];
             let read = if follow {
-                getxattr(path, OWNER, &mut buffer)
+                getxattr(at.path, OWNER, &mut buffer)
             } else {
-                lgetxattr(path, OWNER, &mut buffer)
+                lgetxattr(at.path, OWNER, &mut buffer)
             };
             read.ok().and_then(|length| parse_owner(&buffer[..length]))
         } else if self.beside.is_empty() {
             None
         } else {
-            inode_of(path, follow).ok().and_then(|inode| self.beside.get(&inode).copied())
+            let inode = self.inode(at, follow).ok().flatten();
+            inode.and_then(|inode| self.beside.get(&inode).copied())
         };
         let shown = |id| if id == UNMAPPED { 0 } else { id };
         record.unwrap_or((shown(kernel.0), shown(kernel.1)))
@@ -100,10 +144,10 @@ impl Records {
         parse_device(&buffer[..length])
     }
 
-    /// Records the owner of what `path` names.
+    /// Records the owner of what `at` names.
     pub(super) fn record(
         &mut self,
-        path: &CStr,
+        at: At<'_>,
         follow: bool,
         mode: u32,
         owner: (u32, u32),
@@ -113,20 +157,21 @@ impl Records {
             _ => fell_back("the owner of a file", error),
         };
         if !carries(mode) {
-            let inode = inode_of(path, follow).map_err(lost)?;
+            let gone = || fell_back("the owner of a link", "it is not where its owner was changed");
+            let inode = self.inode(at, follow).map_err(lost)?.ok_or_else(gone)?;
             if owner == (0, 0) {
                 self.beside.remove(&inode);
             } else {
                 self.beside.insert(inode, owner);
             }
         } else if owner == (0, 0) {
-            match removexattr(path, OWNER) {
+            match removexattr(at.path, OWNER) {
                 Ok(()) | Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => {}
                 Err(error) => return Err(lost(error.into())),
             }
         } else {
             let record = format!("{}:{}", owner.0, owner.1);
-            let set = setxattr(path, OWNER, record.as_bytes(), XattrFlags::empty());
+            let set = setxattr(at.path, OWNER, record.as_bytes(), XattrFlags::empty());
             set.map_err(|error| lost(error.into()))?;
         }
         Ok(())
@@ -145,11 +190,12 @@ impl Records {
             if !matches!(entry.kind, EntryKind::Symlink { .. } | EntryKind::Fifo) {
                 continue;
             }
-            let path = [b"/", entry.path.as_slice()].concat();
-            let named = CString::new(path.clone()).during(|| "name what the step wrote".into())?;
-            if let Ok(inode) = inode_of(&named, false)
-                && let Some((uid, gid)) = self.beside.get(&inode)
-            {
+            let named = CString::new(entry.path).during(|| "name what the step wrote".into())?;
+            let flags = libc::AT_SYMLINK_NOFOLLOW;
+            let found = sys::statx_at(upper.as_fd(), &named, flags, IDENTITY);
+            let inode = found.during(|| "look at what the step wrote".into())?.identity();
+            if let Some((uid, gid)) = self.beside.get(&inode) {
+                let path = [b"/", named.to_bytes()].concat();
                 let path = PathBuf::from(std::ffi::OsString::from_vec(path));
                 owners.push(Owner { path, uid: *uid, gid: *gid });
             }

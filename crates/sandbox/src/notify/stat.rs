@@ -67,7 +67,7 @@ fn describe(
     if place.by_proc && stat.device() == notifier.proc_device {
         return Ok(Reply::Continue); // a file of /proc itself: the kernel's owner is right
     }
-    let (uid, gid) = notifier.records.owner(&place.path, follow, stat.mode(), stat.owner());
+    let (uid, gid) = notifier.records.owner(place.at(), follow, stat.mode(), stat.owner());
     stat.set_owner(uid, gid);
     if stat.mode() & libc::S_IFMT == libc::S_IFREG
         && stat.size() == 0
@@ -86,13 +86,14 @@ fn statx(notifier: &mut Notifier, call: &Notification) -> Handled {
     let follow = follows(&place, flags);
     let nofollow = if follow { 0 } else { AT_SYMLINK_NOFOLLOW };
     let kept = flags & (AT_NO_AUTOMOUNT | AT_STATX_SYNC_TYPE);
-    let Ok(mut stat) = sys::statx_at(&place.path, nofollow | kept, unsigned(mask)) else {
+    let Ok(mut stat) = sys::statx_at(rustix::fs::CWD, &place.path, nofollow | kept, unsigned(mask))
+    else {
         return Ok(Reply::Continue);
     };
     if place.by_proc && stat.identity().device == notifier.proc_device {
         return Ok(Reply::Continue);
     }
-    let (uid, gid) = notifier.records.owner(&place.path, follow, stat.mode(), stat.owner());
+    let (uid, gid) = notifier.records.owner(place.at(), follow, stat.mode(), stat.owner());
     stat.set_owner(uid, gid);
     if stat.mode() & libc::S_IFMT == libc::S_IFREG
         && stat.size() == 0

@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::checked;
 
@@ -21,12 +22,17 @@ pub(crate) fn stat_at(path: &CStr, flags: i32) -> io::Result<RawStat> {
     }
 }
 
-/// Describes `path` (relative to the working directory) as `statx` does.
-pub(crate) fn statx_at(path: &CStr, flags: i32, mask: u32) -> io::Result<RawStatx> {
+/// Describes `path`, relative to `dir`, as `statx` does.
+pub(crate) fn statx_at(
+    dir: BorrowedFd<'_>,
+    path: &CStr,
+    flags: i32,
+    mask: u32,
+) -> io::Result<RawStatx> {
     // SAFETY: an all-zero `statx` is valid; `path` is NUL-terminated; both outlive the call.
     unsafe {
         let mut raw: libc::statx = std::mem::zeroed();
-        let result = libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, &raw mut raw);
+        let result = libc::statx(dir.as_raw_fd(), path.as_ptr(), flags, mask, &raw mut raw);
         checked(i64::from(result)).map(|_| RawStatx(raw))
     }
 }
@@ -97,6 +103,11 @@ impl RawStatx {
             number: self.0.stx_ino,
             born: (self.0.stx_btime.tv_sec, self.0.stx_btime.tv_nsec),
         }
+    }
+
+    /// Number of the mount that it was found on.
+    pub(crate) fn mount(&self) -> u64 {
+        self.0.stx_mnt_id
     }
 
     /// Replaces owner and group.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reimage_sandbox::{Bind, Command, Error, Ids, Input, Network, Status, UpperOn};
+use reimage_sandbox::{Bind, Command, Error, Ids, Input, Network, Status, TerminalSize, UpperOn};
 
 use crate::Test;
 use crate::tools::Lab;
@@ -24,6 +24,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("in_parallel", in_parallel),
     ("long_scripts", long_scripts),
     ("standard_streams", standard_streams),
+    ("terminal", terminal),
+    ("probes", probes),
 ];
 
 fn exit_codes(lab: &Lab) {
@@ -84,7 +86,7 @@ fn what_it_sees(lab: &Lab) {
     assert!(!mounts.contains("reimage-sandbox-"), "no host path shows: {mounts}");
     assert_eq!(
         lab.sh(
-            "cat /proc/self/status | while read a b; do [ $a = CapEff: ] && echo $b; done; true"
+            "cat /proc/self/status | while read a b; do [ $a = CapEff: ] && echo $b; done || true"
         ),
         "00000000a80425fb\n",
         "the same capabilities under every backend"
@@ -141,9 +143,8 @@ fn volumes(lab: &Lab) {
 fn network(lab: &Lab) {
     let interfaces = "cat /proc/net/dev | tail -n +3 | while read a b; do echo $a; done";
     assert_eq!(lab.sh(interfaces), "lo:\n");
-    let connect =
-        "use constant A=>pack('Sna4x8',2,PORT,pack('C4',127,0,0,1)); socket(S,2,1,0) or die;
-        print connect(S,A)?'yes':'no'";
+    let connect = "socket(S,2,1,0) or die;
+        print connect(S,pack('Sna4x8',2,PORT,pack('C4',127,0,0,1)))?'yes':'no'";
     let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let connect = connect.replace("PORT", &server.local_addr().unwrap().port().to_string());
     let mut command = lab.perl(&connect);
@@ -223,6 +224,7 @@ fn bad_commands(lab: &Lab) {
     assert!(matches!(lab.try_run(&command), Err(Error::Invalid { .. })));
     let mut command = lab.script("true");
     command.scratch = Path::new("/nonexistent").into();
+    command.upper = UpperOn::Disk;
     assert!(matches!(lab.try_run(&command), Err(Error::Setup { .. })));
     lab.sh("true"); // and it goes on working
 }
@@ -258,4 +260,41 @@ fn standard_streams(lab: &Lab) {
             "0\n0\n"
         );
     }
+}
+
+fn terminal(lab: &Lab) {
+    let script = "[ -t 0 ] && [ -t 2 ] && readlink /proc/self/fd/0; exec perl -e 'ioctl(STDIN,0x5413,my $s=\"\\0\"x8); \
+        print join(\",\",unpack \"SS\",$s),\"\\n\"; open T,q(<),q(/dev/tty) or print $!; print <T>'";
+    let mut command = lab.script(script);
+    command.terminal = Some(TerminalSize { rows: 11, columns: 22 });
+    let (running, master) = lab.zygote.spawn_on_terminal(&command).unwrap();
+    let (mut output, writer) = std::io::pipe().unwrap();
+    let (input, mut typed) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut typed, b"typed\n").unwrap();
+    drop(typed); // end of file reaches the command as ^D
+    reimage_sandbox::relay(&master, &input, &writer).unwrap();
+    drop(writer);
+    let mut told = String::new();
+    std::io::Read::read_to_string(&mut output, &mut told).unwrap();
+    let told = told.replace('\r', "");
+    assert!(running.wait().unwrap().succeeded(), "{told}");
+    assert!(told.contains("/dev/pts/0\n") && told.contains("11,22\n"), "{told}");
+    assert_eq!(told.matches("typed\n").count(), 2, "its echo and what was read: {told}");
+    // Errors come through as elsewhere.
+    command.argv = vec!["/nothing".into()];
+    command.scratch = lab.fresh();
+    let (running, _master) = lab.zygote.spawn_on_terminal(&command).unwrap();
+    assert!(matches!(running.wait(), Err(Error::Start { .. })));
+    command.workdir = "no".into();
+    command.scratch = lab.fresh();
+    assert!(matches!(lab.zygote.spawn_on_terminal(&command), Err(Error::Invalid { .. })));
+}
+
+fn probes(lab: &Lab) {
+    let probes = lab.zygote.probe().unwrap();
+    for probe in &probes {
+        assert!(probe.works || !probe.required, "{probe:?}");
+    }
+    assert!(probes.len() >= 9);
+    lab.sh("true");
 }

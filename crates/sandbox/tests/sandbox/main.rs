@@ -63,12 +63,31 @@ fn main() {
                 .unwrap();
             failed += usize::from(!status.success());
         }
+        failed += usize::from(!mapped(&lab, &copy, &filter));
         failed += ownership::compare_with_root(lab, &filter);
     }
     if failed > 0 {
         println!("{failed} failed");
         std::process::exit(1);
     }
+}
+
+/// Runs the tests as root of a user namespace with subordinate ids, as `newuidmap` makes them.
+fn mapped(lab: &Lab, tests: &std::path::Path, filter: &str) -> bool {
+    let dir = lab.shared("mapped");
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::chown(&dir, Some(100_000), Some(100_000)).unwrap();
+    let script = r#"pipe(R,W); pipe(S,T); if (my $p = fork) { <R>; for (qw(uid gid)) { open F,">","/proc/$p/${_}_map"; print F "0 100000 65536"; close F or die }
+        close T; waitpid $p,0; exit($?>>8) } close T; syscall(272,0x10000000)==0 or die; close R; close W; <S>;
+        syscall(119,0,0,0)==0 && syscall(117,0,0,0)==0 or die; exec @ARGV"#;
+    let status = Program::new("perl")
+        .args(["-e", script])
+        .arg(tests)
+        .args(["--part=mapped", filter])
+        .env("TMPDIR", dir)
+        .status()
+        .unwrap();
+    status.success()
 }
 
 fn run(lab: &Lab, filter: &str) -> usize {

@@ -15,9 +15,12 @@ use reimage_sandbox::{Command, Error, Outcome, Status, Streams, Zygote};
 /// Programs of the test root. perl makes system calls that the shell cannot.
 const PROGRAMS: &[&str] = &[
     "sh", "perl", "cat", "chmod", "cp", "dd", "env", "find", "id", "ln", "ls", "mkdir", "mkfifo",
-    "mv", "nohup", "rm", "setsid", "sleep", "stat", "tail", "touch", "true", "truncate", "uname",
-    "wc", "hostname", "sync",
+    "mv", "nohup", "readlink", "rm", "setsid", "sleep", "stat", "tail", "touch", "true",
+    "truncate", "uname", "wc", "hostname", "sync",
 ];
+
+/// perl's syscall wants strings that it may write to; numbers are those of x86-64.
+const SYSCALL: &str = "sub sc { my @a = @_; my $n = shift @a; syscall($n, @a) } ";
 
 /// Everything that a test needs.
 pub(crate) struct Lab {
@@ -87,7 +90,7 @@ impl Lab {
 
     /// A perl script in the test root.
     pub(crate) fn perl(&self, script: &str) -> Command {
-        self.command(&["perl", "-e", script])
+        self.command(&["perl", "-e", &format!("{SYSCALL}{script}")])
     }
 
     /// Runs a command and gathers what it says on both streams.

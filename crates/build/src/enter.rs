@@ -1,0 +1,162 @@
+//! What a person stands in: the sandbox of a step with its inputs, or a container of an image; and the logs.
+
+use std::collections::BTreeMap;
+
+use reimage_castore::{Action, ActionDigest, TreePath};
+use reimage_plan::{Image, Plan, Run, StepId, StepKind};
+use reimage_sandbox::{self as sandbox, Limits};
+
+use crate::{
+    BuildError, Context, StepError,
+    baseline,
+    build::{local_trees, make_all},
+    engine::{Engine, Scratch, failure_key},
+    execute::Execution,
+    run,
+};
+
+/// A sandbox that is ready to run. What is written in it goes with it.
+pub struct Entered {
+    /// What is run in it; its streams, network and binds are the caller's.
+    pub command: sandbox::Command,
+    _scratch: Scratch,
+}
+
+/// What is run instead of what the spec says.
+#[derive(Debug, Clone, Default)]
+pub struct Instead {
+    /// The program and its arguments; of an image all of it, none: its `entrypoint` and `cmd`.
+    pub argv: Option<Vec<String>>,
+    /// Arguments instead of an image's `cmd`.
+    pub args: Vec<String>,
+    /// Over the environment.
+    pub env: BTreeMap<String, String>,
+    /// `NAME`, `UID` or `UID:GID`.
+    pub user: Option<String>,
+    /// Working directory.
+    pub workdir: Option<TreePath>,
+}
+
+/// Makes what step `id` needs, and the step itself unless it is a `Run`, and gives the sandbox to stand in: of a
+/// `Run` its own, just before it runs; of an image a container; of anything else a shell in its root.
+pub fn enter(
+    plan: &Plan,
+    id: StepId,
+    instead: &Instead,
+    context: &Context<'_>,
+) -> Result<Entered, BuildError> {
+    let engine = made_below(plan, id, context)?;
+    let mut execution = match &plan.step(id).kind {
+        StepKind::Run(step) => {
+            let prepared = run::prepare(&engine, id, step)?;
+            run::execution(&engine, id, step, &prepared)?
+        }
+        StepKind::Image(image) => container(&engine, id, image, instead)?,
+        _ => root(&engine, id, instead)?,
+    };
+    if let Some(argv) = &instead.argv {
+        execution.argv.clone_from(argv);
+    }
+    if let Some(workdir) = &instead.workdir {
+        execution.workdir.clone_from(workdir);
+    }
+    execution.env.extend(instead.env.clone());
+    // A person may take their time.
+    execution.limits = Limits::default();
+    let scratch = engine.scratch(id)?;
+    let command = execution.command(&engine, scratch.path())?;
+    Ok(Entered { command, _scratch: scratch })
+}
+
+/// What the last run of step `id` wrote, if it ran here with what it stands on now.
+pub fn log(plan: &Plan, id: StepId, context: &Context<'_>) -> Result<Option<Vec<u8>>, BuildError> {
+    let engine = made_below(plan, id, context)?;
+    let action = match &plan.step(id).kind {
+        StepKind::Run(step) => Some(action_of(&engine, id, step)?),
+        _ => engine.made(id).action,
+    };
+    let Some(action) = action else { return Ok(None) };
+    let log = match context.store.result_record(&action)? {
+        Some(result) => result.log,
+        None => match context.store.target(&failure_key(&action))? {
+            Some(digest) => digest.try_into().ok().map(reimage_castore::Digest::from_bytes),
+            None => None,
+        },
+    };
+    Ok(log.map(|log| context.store.read(&log)).transpose()?)
+}
+
+fn action_of(engine: &Engine<'_>, id: StepId, step: &Run) -> Result<ActionDigest, StepError> {
+    Ok(Action::Run(run::prepare(engine, id, step)?.action).digest())
+}
+
+/// An engine that has made everything but `id` if that is a `Run`.
+fn made_below<'a>(
+    plan: &'a Plan,
+    id: StepId,
+    context: &'a Context<'a>,
+) -> Result<Engine<'a>, BuildError> {
+    plan.check_pins()?;
+    let locals = local_trees(plan, context)?;
+    let engine = Engine::new(plan, context)?;
+    let runs = matches!(plan.step(id).kind, StepKind::Run(_));
+    make_all(&engine, &locals, runs.then_some(id))?;
+    Ok(engine)
+}
+
+/// A container as docker makes one of this image: its own environment, none of the sandbox's constants.
+fn container(
+    engine: &Engine<'_>,
+    id: StepId,
+    image: &Image,
+    instead: &Instead,
+) -> Result<Execution, StepError> {
+    let config = engine.config(id);
+    let mut argv = config.entrypoint.clone().unwrap_or_default();
+    match &instead.args[..] {
+        [] => argv.extend(config.cmd.clone().unwrap_or_default()),
+        args => argv.extend(args.iter().cloned()),
+    }
+    if argv.is_empty() && instead.argv.is_none() {
+        let error = "The image has neither `entrypoint` nor `cmd`: say what to run, `-- PROGRAM ARGS`";
+        return Err(engine.error(id, error));
+    }
+    let stack = engine.stack_for(&image.layers)?;
+    let user = instead.user.clone().or_else(|| config.user.clone());
+    let user = user.filter(|user| !user.is_empty()).unwrap_or_else(|| "0:0".to_owned());
+    let user = engine.user(id, &stack.view(), &user)?;
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+    let mut env = BTreeMap::from([("HOME".to_owned(), user.home.clone()), ("PATH".to_owned(), path)]);
+    env.extend(config.env.clone());
+    let workdir = config.workdir.as_deref().unwrap_or("/");
+    let workdir = TreePath::new(workdir).map_err(|e| engine.error(id, e))?;
+    Ok(Execution {
+        root: stack,
+        inputs: Vec::new(),
+        hidden: Vec::new(),
+        argv,
+        env,
+        workdir,
+        user,
+        limits: Limits::default(),
+    })
+}
+
+/// The root that a step is, as root stands in it.
+fn root(engine: &Engine<'_>, id: StepId, instead: &Instead) -> Result<Execution, StepError> {
+    let stack = engine.stack_for(&[id])?;
+    let user = instead.user.clone().unwrap_or_else(|| "0:0".to_owned());
+    let user = engine.user(id, &stack.view(), &user)?;
+    let mut env = baseline::environment();
+    env.insert("HOME".to_owned(), user.home.clone());
+    Ok(Execution {
+        root: stack,
+        inputs: Vec::new(),
+        hidden: Vec::new(),
+        argv: vec!["/bin/sh".to_owned()],
+        env,
+        workdir: TreePath::root(),
+        user,
+        limits: Limits::default(),
+    })
+}

@@ -1,0 +1,306 @@
+//! Downloads: mirrors in turn, resumed where they broke off, bounded, and verified while they are read.
+
+mod client;
+mod error;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use client::{HttpConfig, Proxies};
+pub use error::HttpError;
+
+use client::{Client, Failure};
+use reimage_castore::{Sha256, Sha256Hasher};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// What a download must be.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected {
+    /// These bytes and no others.
+    Exact {
+        /// Their digest.
+        sha256: Sha256,
+        /// Their number.
+        size: u64,
+    },
+    /// Anything of at most this many bytes.
+    AtMost(u64),
+}
+
+impl Expected {
+    fn limit(self) -> u64 {
+        match self {
+            Self::Exact { size, .. } => size,
+            Self::AtMost(limit) => limit,
+        }
+    }
+}
+
+/// What was downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The URL that gave it.
+    pub url: String,
+}
+
+/// Told of progress: the bytes that are there and, if known, the bytes in all.
+pub type Progress<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
+
+/// Downloads over HTTP and HTTPS; cheap to share between threads.
+#[derive(Debug)]
+pub struct Downloader {
+    client: Client,
+}
+
+impl Downloader {
+    /// Makes a downloader; opens no connection.
+    pub fn new(config: HttpConfig) -> Result<Self, HttpError> {
+        Ok(Self { client: Client::new(config)? })
+    }
+
+    /// Downloads the first of `urls` that gives what is expected into `file`.
+    ///
+    /// What `file` holds already is taken for the beginning of it if the digest is known; a file that turns out
+    /// wrong is emptied. URLs are tried in order, each several times if the failure may pass.
+    pub fn fetch(
+        &self,
+        urls: &[String],
+        expected: Expected,
+        file: &mut File,
+        progress: Progress<'_>,
+    ) -> Result<Fetched, HttpError> {
+        let mut failures = Vec::new();
+        for url in urls {
+            match self.fetch_one(url, expected, file, progress) {
+                Ok(fetched) => return Ok(fetched),
+                Err(error @ (HttpError::File { .. } | HttpError::Offline { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        match failures.len() {
+            0 => Err(HttpError::NoUrl),
+            1 => Err(failures.remove(0)),
+            _ => Err(HttpError::All { failures }),
+        }
+    }
+
+    /// Runs `each` over `items` in as many threads as the configuration allows; stops at the first failure and
+    /// returns it, or the results in the order of the items.
+    pub fn parallel<T: Sync, R: Send, E: Send>(
+        &self,
+        items: &[T],
+        each: impl Fn(&T) -> Result<R, E> + Sync,
+    ) -> Result<Vec<R>, E> {
+        let next = AtomicUsize::new(0);
+        let worker = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(at) else { return Ok(done) };
+                match each(item) {
+                    Ok(result) => done.push((at, result)),
+                    Err(error) => {
+                        next.store(items.len(), Ordering::Relaxed);
+                        return Err((at, error));
+                    }
+                }
+            }
+        };
+        let threads = self.client.config().parallel.clamp(1, items.len().max(1));
+        let results: Vec<_> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+            let join = |handle: std::thread::ScopedJoinHandle<'_, _>| {
+                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            handles.into_iter().map(join).collect()
+        });
+        let (mut done, mut first) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(part) => done.extend(part),
+                Err((at, error)) if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) => {
+                    first = Some((at, error));
+                }
+                Err(_) => {}
+            }
+        }
+        if let Some((_, error)) = first {
+            return Err(error);
+        }
+        done.sort_by_key(|(at, _)| *at);
+        Ok(done.into_iter().map(|(_, result)| result).collect())
+    }
+
+    /// Downloads from one URL, going on after failures that may pass.
+    fn fetch_one(
+        &self,
+        url: &str,
+        expected: Expected,
+        file: &mut File,
+        progress: Progress<'_>,
+    ) -> Result<Fetched, HttpError> {
+        let mut partial = Partial::open(url, expected, file)?;
+        let mut attempt = 0;
+        loop {
+            let before = partial.size;
+            match self.attempt(url, expected, &mut partial, progress) {
+                Ok(()) => {
+                    let (sha256, size) = (partial.hasher.clone().finish(), partial.size);
+                    let wrong = match expected {
+                        Expected::Exact { sha256: wanted, size: all } => {
+                            (sha256 != wanted).then_some((wanted, all))
+                        }
+                        Expected::AtMost(_) => None,
+                    };
+                    let Some((wanted, _)) = wrong else {
+                        return Ok(Fetched { sha256, size, url: url.to_owned() });
+                    };
+                    let resumed = partial.resumed;
+                    partial.restart(url)?;
+                    if !resumed {
+                        return Err(HttpError::Digest { url: url.to_owned(), wanted, got: sha256 });
+                    }
+                }
+                Err(Failure::Final(error)) => {
+                    // A file half there is kept for the next URL, or the next run.
+                    return Err(error);
+                }
+                Err(Failure::Passing { error, after }) => {
+                    // Whoever makes headway may go on.
+                    attempt = if partial.size > before { 1 } else { attempt + 1 };
+                    if attempt > self.client.config().retries {
+                        return Err(error);
+                    }
+                    self.client.wait(attempt, after);
+                }
+            }
+        }
+    }
+
+    /// Makes one request and appends what it gives.
+    fn attempt(
+        &self,
+        url: &str,
+        expected: Expected,
+        partial: &mut Partial<'_>,
+        progress: Progress<'_>,
+    ) -> Result<(), Failure> {
+        if let Expected::Exact { size, .. } = expected
+            && partial.size == size
+        {
+            return Ok(());
+        }
+        let mut answer = self.client.get(url, partial.size, partial.tag.as_deref())?;
+        if answer.start != partial.size {
+            partial.restart(url).map_err(Failure::Final)?;
+        }
+        partial.tag = answer.tag.take();
+        let total = answer.length.map(|length| partial.size + length);
+        let limit = expected.limit();
+        if let Some(total) = total
+            && total > limit
+        {
+            return Err(Failure::Final(HttpError::TooLarge { url: url.to_owned(), limit }));
+        }
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = answer.body.read(&mut buffer).map_err(|source| Failure::Passing {
+                error: HttpError::Broken { url: url.to_owned(), at: partial.size, source },
+                after: None,
+            })?;
+            if read == 0 {
+                break;
+            }
+            if partial.size + read as u64 > limit {
+                partial.restart(url).map_err(Failure::Final)?;
+                return Err(Failure::Final(HttpError::TooLarge { url: url.to_owned(), limit }));
+            }
+            partial.append(url, &buffer[..read]).map_err(Failure::Final)?;
+            progress(
+                partial.size,
+                total.or(Some(limit).filter(|_| matches!(expected, Expected::Exact { .. }))),
+            );
+        }
+        let wanted = match expected {
+            Expected::Exact { size, .. } => Some(size),
+            Expected::AtMost(_) => total,
+        };
+        match wanted {
+            Some(wanted) if partial.size < wanted => Err(Failure::Passing {
+                error: HttpError::Short { url: url.to_owned(), size: partial.size, wanted },
+                after: None,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A file with the beginning of a download, and its digest so far.
+struct Partial<'f> {
+    file: &'f mut File,
+    hasher: Sha256Hasher,
+    size: u64,
+    /// Whether bytes from before this download are in it.
+    resumed: bool,
+    /// The entity tag of what it is the beginning of.
+    tag: Option<String>,
+}
+
+impl<'f> Partial<'f> {
+    fn open(url: &str, expected: Expected, file: &'f mut File) -> Result<Self, HttpError> {
+        let mut partial =
+            Self { file, hasher: Sha256Hasher::new(), size: 0, resumed: false, tag: None };
+        let Expected::Exact { size, .. } = expected else {
+            partial.restart(url)?;
+            return Ok(partial);
+        };
+        partial
+            .hash_existing()
+            .map_err(|source| HttpError::File { url: url.to_owned(), source })?;
+        if partial.size > size {
+            partial.restart(url)?;
+        }
+        partial.resumed = partial.size > 0;
+        Ok(partial)
+    }
+
+    fn hash_existing(&mut self) -> std::io::Result<()> {
+        self.file.seek(SeekFrom::Start(0))?;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let read = self.file.read(&mut buffer)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.hasher.update(&buffer[..read]);
+            self.size += read as u64;
+        }
+    }
+
+    fn append(&mut self, url: &str, bytes: &[u8]) -> Result<(), HttpError> {
+        self.file
+            .write_all(bytes)
+            .map_err(|source| HttpError::File { url: url.to_owned(), source })?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn restart(&mut self, url: &str) -> Result<(), HttpError> {
+        let empty = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        empty.map_err(|source| HttpError::File { url: url.to_owned(), source })?;
+        (self.hasher, self.size, self.resumed, self.tag) = (Sha256Hasher::new(), 0, false, None);
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! Downloads from servers that behave and servers that do not.
+
+use super::{
+    testing::{Reply, Server},
+    *,
+};
+use std::{io::Write as _, time::Duration};
+
+fn downloader() -> Downloader {
+    let config = HttpConfig {
+        backoff: Duration::from_millis(1),
+        timeout: Duration::from_secs(5),
+        retries: 2,
+        ..HttpConfig::default()
+    };
+    Downloader::new(config).unwrap()
+}
+
+fn body() -> Vec<u8> {
+    (0..300_000u32).flat_map(u32::to_le_bytes).collect()
+}
+
+fn exact(body: &[u8]) -> Expected {
+    Expected::Exact { sha256: Sha256::of(body), size: body.len() as u64 }
+}
+
+fn fetch(urls: &[String], expected: Expected, file: &mut File) -> Result<Fetched, HttpError> {
+    downloader().fetch(urls, expected, file, &|_, _| {})
+}
+
+fn content(file: &mut File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn fetches_and_reports_progress() {
+    let server = Server::new(|_, _| Reply::ok(&body()));
+    let mut file = tempfile::tempfile().unwrap();
+    let seen = std::sync::Mutex::new(Vec::new());
+    let fetched = downloader()
+        .fetch(&[server.url("/a")], exact(&body()), &mut file, &|at, of| {
+            seen.lock().unwrap().push((at, of));
+        })
+        .unwrap();
+    assert_eq!((fetched.sha256, fetched.size), (Sha256::of(&body()), 1_200_000));
+    assert_eq!(content(&mut file), body());
+    let seen = seen.into_inner().unwrap();
+    assert!(seen.is_sorted());
+    assert_eq!(seen.last(), Some(&(1_200_000, Some(1_200_000))));
+    assert_eq!(server.seen()[0].headers["accept-encoding"], "identity");
+}
+
+#[test]
+fn resumes_after_a_broken_connection() {
+    let server = Server::new(|seen, number| {
+        let reply = Reply::ranged(seen, &body()).header("etag", "\"x\"");
+        if number < 4 { reply.cut(200_000) } else { reply }
+    });
+    let mut file = tempfile::tempfile().unwrap();
+    fetch(&[server.url("/a")], exact(&body()), &mut file).unwrap();
+    assert_eq!(content(&mut file), body());
+    let ranges: Vec<_> =
+        server.seen().iter().map(|seen| seen.headers.get("range").cloned()).collect();
+    assert_eq!(ranges.len(), 4);
+    assert_eq!(ranges[0], None);
+    assert_eq!(ranges[1].as_deref(), Some("bytes=200000-"));
+    assert_eq!(server.seen()[1].headers["if-range"], "\"x\"");
+}
+
+#[test]
+fn resumes_what_an_earlier_run_left_and_starts_over_if_it_was_wrong() {
+    let server = Server::new(|seen, _| Reply::ranged(seen, &body()));
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&body()[..500_000]).unwrap();
+    fetch(&[server.url("/a")], exact(&body()), &mut file).unwrap();
+    assert_eq!(server.seen()[0].headers["range"], "bytes=500000-");
+
+    let mut wrong = tempfile::tempfile().unwrap();
+    wrong.write_all(&vec![7; 500_000]).unwrap();
+    fetch(&[server.url("/a")], exact(&body()), &mut wrong).unwrap();
+    assert_eq!(content(&mut wrong), body());
+}
+
+#[test]
+fn starts_over_if_the_server_knows_no_ranges() {
+    let server =
+        Server::new(
+            |_, number| if number == 1 { Reply::ok(&body()).cut(99) } else { Reply::ok(&body()) },
+        );
+    let mut file = tempfile::tempfile().unwrap();
+    fetch(&[server.url("/a")], exact(&body()), &mut file).unwrap();
+    assert_eq!(content(&mut file), body());
+}
+
+#[test]
+fn retries_what_may_pass_and_nothing_else() {
+    let server = Server::new(|_, number| {
+        if number < 3 { Reply::status(503).header("retry-after", "0") } else { Reply::ok(b"x") }
+    });
+    fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap();
+    let server = Server::new(|_, _| Reply::status(503));
+    let error =
+        fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{} cannot be fetched: the server answered 503", server.url("/a"))
+    );
+    assert_eq!(server.seen().len(), 3);
+    let server = Server::new(|_, _| Reply::status(403));
+    fetch(&[server.url("/a")], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn goes_on_to_the_next_mirror() {
+    let (gone, wrong, good) = (
+        Server::new(|_, _| Reply::status(404)),
+        Server::new(|_, _| Reply::ok(b"y")),
+        Server::new(|_, _| Reply::ok(b"x")),
+    );
+    let urls = [gone.url("/a"), wrong.url("/a"), good.url("/a")];
+    let fetched = fetch(&urls, exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap();
+    assert_eq!(fetched.url, good.url("/a"));
+    let error = fetch(&urls[..1], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
+    assert!(error.is_missing());
+    let error = fetch(&urls[..2], exact(b"x"), &mut tempfile::tempfile().unwrap()).unwrap_err();
+    assert!(!error.is_missing());
+    assert!(error.to_string().starts_with("None of 2 places has it: "), "{error}");
+}
+
+#[test]
+fn names_wrong_digests_and_sizes() {
+    let server = Server::new(|_, _| Reply::ok(b"other"));
+    let url = server.url("/a");
+    let mut file = tempfile::tempfile().unwrap();
+    let expected = Expected::Exact { sha256: Sha256::of(b"thing"), size: 5 };
+    let error = fetch(std::slice::from_ref(&url), expected, &mut file).unwrap_err();
+    let (got, wanted) = (Sha256::of(b"other"), Sha256::of(b"thing"));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{url} has digest {got}, not {wanted}: it changed since it was locked, or on its way"
+        )
+    );
+    assert_eq!(content(&mut file), b"");
+    let error = fetch(std::slice::from_ref(&url), Expected::AtMost(4), &mut file).unwrap_err();
+    assert_eq!(error.to_string(), format!("{url} is larger than the 4 bytes that are expected"));
+    let endless = Server::new(|_, _| Reply::ok(&body()).header("content-length", "999999999"));
+    let error = fetch(&[endless.url("/")], Expected::AtMost(1 << 30), &mut file).unwrap_err();
+    assert!(
+        error.to_string().contains("broke off") || error.to_string().contains("ended after"),
+        "{error}"
+    );
+}
+
+#[test]
+fn offline_opens_no_connection() {
+    let server = Server::new(|_, _| Reply::ok(b"x"));
+    let downloader =
+        Downloader::new(HttpConfig { offline: true, ..HttpConfig::default() }).unwrap();
+    let error = downloader
+        .fetch(
+            &[server.url("/a")],
+            Expected::AtMost(9),
+            &mut tempfile::tempfile().unwrap(),
+            &|_, _| {},
+        )
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{} is not in the store, and `--offline` forbids to fetch it", server.url("/a"))
+    );
+    assert!(server.seen().is_empty());
+}
+
+#[test]
+fn goes_through_the_proxy_but_for_exempt_hosts() {
+    let proxy = Server::new(|_, _| Reply::ok(b"x"));
+    let mut config = HttpConfig { retries: 0, ..HttpConfig::default() };
+    config.proxies.http = Some(proxy.url(""));
+    let mut file = tempfile::tempfile().unwrap();
+    let url = ["http://unknown.invalid/a".to_owned()];
+    Downloader::new(config.clone())
+        .unwrap()
+        .fetch(&url, Expected::AtMost(9), &mut file, &|_, _| {})
+        .unwrap();
+    config.proxies.none = vec!["invalid".into()];
+    Downloader::new(config)
+        .unwrap()
+        .fetch(&url, Expected::AtMost(9), &mut file, &|_, _| {})
+        .unwrap_err();
+    assert_eq!(proxy.seen().len(), 1);
+}
+
+#[test]
+fn refuses_what_is_no_url() {
+    for url in ["ftp://h/a", "a b", "file:///etc/passwd", ""] {
+        let error =
+            fetch(&[url.to_owned()], Expected::AtMost(9), &mut tempfile::tempfile().unwrap())
+                .unwrap_err();
+        assert_eq!(error.to_string(), format!("`{url}` is not a URL of `http` or `https`"));
+    }
+}
+
+#[test]
+fn runs_in_parallel_in_order() {
+    let downloader = downloader();
+    let all = downloader.parallel(&[3, 1, 2], |n| Ok::<_, ()>(n * 2)).unwrap();
+    assert_eq!(all, [6, 2, 4]);
+    assert_eq!(downloader.parallel(&[3, 1, 2], |n| if *n == 1 { Err(*n) } else { Ok(*n) }), Err(1));
+    assert_eq!(downloader.parallel(&[], |n: &u8| Ok::<_, ()>(*n)), Ok(Vec::new()));
+}

@@ -1,0 +1,74 @@
+//! All remote sources as one machine reaches them: what `build` and `lock` are given.
+
+use crate::{
+    debian::{Archives, DebianConfig, SourcesError},
+    http::{Downloader, Expected, HttpConfig, HttpError, Progress},
+};
+use reimage_plan::HttpPin;
+use std::{fs::File, path::PathBuf};
+
+/// How this machine reaches sources; none of it is in a lock or a digest.
+#[derive(Clone, Debug)]
+pub struct SourcesConfig {
+    /// Connections, proxies, offline.
+    pub http: HttpConfig,
+    /// The mirrors of Debian.
+    pub debian: DebianConfig,
+    /// The root below which apt's configuration and Debian's keyring lie: `/`.
+    pub root: PathBuf,
+    /// A directory for package indexes, which may vanish at any time.
+    pub cache: PathBuf,
+    /// The largest file that an unpinned URL may give, in bytes.
+    pub max_size: u64,
+}
+
+/// All remote sources; cheap to share between threads.
+#[derive(Debug)]
+pub struct Sources {
+    config: SourcesConfig,
+    downloader: Downloader,
+}
+
+impl Sources {
+    /// Takes a configuration; opens no connection.
+    pub fn new(config: SourcesConfig) -> Result<Self, HttpError> {
+        let downloader = Downloader::new(config.http.clone())?;
+        Ok(Self { config, downloader })
+    }
+
+    /// Returns whether no connection may be opened.
+    pub fn is_offline(&self) -> bool {
+        self.config.http.offline
+    }
+
+    /// Returns the downloader, for running downloads in parallel.
+    pub fn downloader(&self) -> &Downloader {
+        &self.downloader
+    }
+
+    /// Downloads a URL into `file`: what is pinned, or whatever it gives, and returns its pin.
+    pub fn fetch_http(
+        &self,
+        url: &str,
+        pin: Option<&HttpPin>,
+        file: &mut File,
+        progress: Progress<'_>,
+    ) -> Result<HttpPin, HttpError> {
+        let expected = match pin {
+            Some(pin) => Expected::Exact { sha256: pin.sha256, size: pin.size },
+            None => Expected::AtMost(self.config.max_size),
+        };
+        let fetched = self.downloader.fetch(&[url.to_owned()], expected, file, progress)?;
+        Ok(HttpPin { sha256: fetched.sha256, size: fetched.size })
+    }
+
+    /// Returns the Debian archives; reads apt's configuration.
+    pub fn archives(&self) -> Result<Archives<'_>, SourcesError> {
+        Archives::new(
+            &self.downloader,
+            &self.config.debian,
+            &self.config.root,
+            self.config.cache.clone(),
+        )
+    }
+}

@@ -1,0 +1,229 @@
+//! What leaves the image store: archives and directories, all with the digest that the image has in it.
+//!
+//! | format | what | for |
+//! |---|---|---|
+//! | docker archive | an OCI archive with docker's `manifest.json` beside the index | `docker load`, `podman load` |
+//! | OCI archive | the layout as a tar file | skopeo, podman, containerd |
+//! | OCI directory | the layout | every tool |
+//! | root file system | the layers merged, as a tar file or a directory | chroot, virtual machines |
+//!
+//! Archives are sorted, their members root's, 0644, of 1970; blobs are verified while they pass.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use fs_err as fs;
+use reimage_castore::{Diff, Digest, Entry, TreePath, View};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::{
+    Descriptor, Index, LayerContent, LayerError, Layout, LayoutError, PackError, RootfsError,
+    StoredImage,
+    document::INDEX,
+    layout::{CONTAINERD_NAME, REF_NAME, layout_file, to_json},
+    rootfs::rootfs,
+    tar::{self, Member},
+    write_tar,
+};
+
+mod directory;
+
+pub use directory::{NotKept, export_rootfs_dir};
+
+/// Docker's name for the file in which it looks first.
+pub(crate) const DOCKER_FILE: &str = "manifest.json";
+
+/// An image that cannot leave.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// The image is not whole.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Its layers make no file system.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// A root file system that cannot be an archive.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A root file system that cannot be written as an archive.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// Docker's archive holds one platform of an image.
+    #[error(
+        "The image is for {count} platforms, and a docker archive holds one: save it as an OCI archive"
+    )]
+    Platforms {
+        /// For how many.
+        count: usize,
+    },
+    /// The directory holds something already.
+    #[error("{} is not an empty directory: name one that is not there yet", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// It cannot be written.
+    #[error("The image cannot be written")]
+    Write(#[from] io::Error),
+}
+
+/// What an archive is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archive {
+    /// `docker load`, `podman load`; readers of OCI archives take it, too.
+    Docker,
+    /// Readers of OCI archives.
+    Oci,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerImage {
+    config: String,
+    repo_tags: Vec<String>,
+    layers: Vec<String>,
+}
+
+/// Writes an image as an archive; `out` may be a pipe.
+pub fn export_archive(
+    layout: &Layout,
+    image: &StoredImage,
+    archive: Archive,
+    out: &mut dyn Write,
+) -> Result<(), ExportError> {
+    let mut files =
+        BTreeMap::from([("index.json", to_json(&index(image))), ("oci-layout", layout_file())]);
+    if archive == Archive::Docker {
+        files.insert(DOCKER_FILE, to_json(&[docker_image(layout, image)?]));
+    }
+    let blobs = blobs(layout, &image.descriptor)?;
+    let mut out = io::BufWriter::with_capacity(256 << 10, out);
+    for directory in ["blobs", "blobs/sha256"] {
+        header(&mut out, directory, &Entry::directory())?;
+    }
+    for blob in blobs {
+        header(&mut out, &blob_name(&blob), &Entry::file(Digest::EMPTY, blob.size))?;
+        copy_blob(layout, &blob, &mut out)?;
+        tar::write_padding(&mut out, blob.size)?;
+    }
+    for (name, bytes) in files {
+        header(&mut out, name, &Entry::file(Digest::EMPTY, bytes.len() as u64))?;
+        out.write_all(&bytes)?;
+        tar::write_padding(&mut out, bytes.len() as u64)?;
+    }
+    tar::write_end(&mut out)?;
+    Ok(out.flush()?)
+}
+
+/// Writes an image as a layout into `dir`, which must be new or empty.
+pub fn export_oci_dir(layout: &Layout, image: &StoredImage, dir: &Path) -> Result<(), ExportError> {
+    let blobs = blobs(layout, &image.descriptor)?;
+    new_dir(dir)?;
+    fs::create_dir_all(dir.join("blobs/sha256"))?;
+    for blob in blobs {
+        let mut file = fs::File::create(dir.join(blob_name(&blob)))?;
+        copy_blob(layout, &blob, &mut file)?;
+    }
+    fs::write(dir.join("index.json"), to_json(&index(image)))?;
+    fs::write(dir.join("oci-layout"), layout_file())?;
+    Ok(())
+}
+
+/// Writes an image's layers, merged, as a tar file; `out` may be a pipe.
+pub fn export_rootfs_tar(
+    layout: &Layout,
+    image: &StoredImage,
+    out: &mut dyn Write,
+) -> Result<(), ExportError> {
+    let (tree, contents) = rootfs(layout, image)?;
+    let content = LayerContent::new(&View::default(), &Diff::of_tree(&tree))?;
+    let out = io::BufWriter::with_capacity(256 << 10, out);
+    write_tar(&content, 0, |digest| contents.open(digest), out)?.flush()?;
+    Ok(())
+}
+
+/// Makes `dir`, or makes sure that nothing lies in it.
+#[expect(clippy::disallowed_methods, reason = "only whether there is anything is of interest")]
+fn new_dir(dir: &Path) -> Result<(), ExportError> {
+    fs::create_dir_all(dir)?;
+    if fs::read_dir(dir)?.next().is_some() {
+        return Err(ExportError::NotEmpty { dir: dir.into() });
+    }
+    Ok(())
+}
+
+/// The image's own index: one entry a name.
+fn index(image: &StoredImage) -> Index {
+    let named = |name: &String| {
+        let mut descriptor = image.descriptor.clone();
+        descriptor.annotations.insert(REF_NAME.into(), name.clone());
+        if let Ok(reference) = name.parse::<crate::Reference>() {
+            descriptor.annotations.insert(CONTAINERD_NAME.into(), reference.or_latest().full());
+        }
+        descriptor
+    };
+    let mut manifests: Vec<_> = image.names.iter().map(named).collect();
+    if manifests.is_empty() {
+        manifests.push(image.descriptor.clone());
+    }
+    Index {
+        schema_version: 2,
+        media_type: Some(INDEX.into()),
+        manifests,
+        annotations: BTreeMap::new(),
+    }
+}
+
+fn docker_image(layout: &Layout, image: &StoredImage) -> Result<DockerImage, ExportError> {
+    let manifests = layout.manifests(&image.descriptor)?;
+    let [manifest] = manifests.as_slice() else {
+        return Err(ExportError::Platforms { count: manifests.len() });
+    };
+    let (manifest, _) = layout.manifest(manifest)?;
+    Ok(DockerImage {
+        config: blob_name(&manifest.config),
+        repo_tags: image.names.clone(),
+        layers: manifest.layers.iter().map(blob_name).collect(),
+    })
+}
+
+/// All blobs of an image, each once, sorted by digest.
+fn blobs(layout: &Layout, top: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+    let mut blobs = BTreeMap::new();
+    for document in layout.walk(top)? {
+        if document.is_manifest() {
+            let (manifest, _) = layout.manifest(&document)?;
+            let parts = manifest.layers.into_iter().chain([manifest.config]);
+            blobs.extend(parts.map(|part| (part.digest, part)));
+        }
+        blobs.insert(document.digest, document);
+    }
+    Ok(blobs.into_values().collect())
+}
+
+fn blob_name(blob: &Descriptor) -> String {
+    format!("blobs/sha256/{}", blob.digest.hex())
+}
+
+fn copy_blob(layout: &Layout, blob: &Descriptor, out: &mut impl Write) -> Result<(), ExportError> {
+    let mut reader = layout.open_blob(blob.digest, blob.size)?;
+    match io::copy(&mut reader, out) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            Err(layout.read_error(blob.digest, e).into())
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn header(out: &mut impl Write, name: &str, entry: &Entry) -> io::Result<()> {
+    let path = TreePath::new(name).expect("names in a layout are good paths");
+    tar::write_header(out, &Member::Entry { path: &path, entry }, 0)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

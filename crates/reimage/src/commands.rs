@@ -1,0 +1,107 @@
+//! The verbs, one file each.
+
+mod build;
+mod cache;
+mod check;
+mod completions;
+mod config;
+mod doctor;
+mod graph;
+mod history;
+mod images;
+mod import;
+mod init;
+mod inspect;
+mod lock;
+mod log;
+mod prune;
+mod remove;
+mod run;
+mod save;
+mod shell;
+mod tag;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+pub(crate) use lock::lock_of;
+
+use crate::{app::App, error::CommandError, ui::Format};
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+pub(crate) enum Verb {
+    Init(init::InitArgs),
+    Build(build::BuildArgs),
+    Check(check::CheckArgs),
+    Graph(graph::GraphArgs),
+    Log(log::LogArgs),
+    Shell(shell::ShellArgs),
+    Run(run::RunArgs),
+    Images(images::ImagesArgs),
+    Inspect(inspect::InspectArgs),
+    History(history::HistoryArgs),
+    Save(save::SaveArgs),
+    Import(import::ImportArgs),
+    Tag(tag::TagArgs),
+    Remove(remove::RemoveArgs),
+    Prune(prune::PruneArgs),
+    Cache(cache::CacheArgs),
+    Config(config::ConfigArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Verb {
+    /// What its results look like.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Self::Init(args) => args.output.format,
+            Self::Build(args) => args.format.format,
+            Self::Check(args) => args.format.format,
+            Self::Graph(args) => args.format(),
+            Self::Images(args) => args.output.format,
+            Self::History(args) => args.output.format,
+            Self::Import(args) => args.output.format,
+            Self::Remove(args) => args.output.format,
+            Self::Prune(args) => args.output.format,
+            Self::Cache(args) => args.format(),
+            Self::Config(args) => args.output.format,
+            Self::Doctor(args) => args.output.format,
+            Self::Log(_)
+            | Self::Shell(_)
+            | Self::Run(_)
+            | Self::Save(_)
+            | Self::Tag(_)
+            | Self::Completions(_) => Format::Text,
+            Self::Inspect(_) => Format::Json,
+        }
+    }
+
+    /// Runs it; what it returns is what the process returns.
+    pub(crate) fn run(&self, app: &App) -> Result<ExitCode, CommandError> {
+        match self {
+            Self::Init(args) => init::run(args, app),
+            Self::Build(args) => build::run(args, app),
+            Self::Check(args) => check::run(args, app),
+            Self::Graph(args) => graph::run(args, app),
+            Self::Log(args) => log::run(args, app),
+            Self::Shell(args) => shell::run(args, app),
+            Self::Run(args) => run::run(args, app),
+            Self::Images(args) => images::run(args, app),
+            Self::Inspect(args) => inspect::run(args, app),
+            Self::History(args) => history::run(args, app),
+            Self::Save(args) => save::run(args, app),
+            Self::Import(args) => import::run(args, app),
+            Self::Tag(args) => tag::run(args, app),
+            Self::Remove(args) => remove::run(args, app),
+            Self::Prune(args) => prune::run(args, app),
+            Self::Cache(args) => cache::run(args, app),
+            Self::Config(args) => config::run(args, app),
+            Self::Doctor(args) => doctor::run(args, app),
+            Self::Completions(args) => completions::run(args, app),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `reimage build`: from a spec to images, exports and checks. The straight path, top to bottom.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use reimage_build::{FILE_TIME, TargetOutput, TargetRecord, build};
+use reimage_castore::{Digest, Store};
+use reimage_plan::{Plan, Section};
+use serde_json::json;
+
+use super::lock::lock_of;
+use crate::{
+    app::App,
+    cli::FormatArgs,
+    error::CommandError,
+    session::{BuildFlags, Session},
+    spec_args::{ALL, SpecArgs},
+};
+
+/// Build images, exports and checks, and print each with its digest
+///
+/// What is in the store already is not built again. With no reimage.lock one is made; an existing one is never
+/// changed. Nothing but what is named, and what it stands on, is evaluated or built.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  reimage build                                 all images, exports and checks of ./spec.ncl
+  reimage build images.web                      one of them
+  reimage build 'images.api-*' services/shop#   patterns; another spec
+  reimage build images.web --arg version=2.0    with an argument
+  reimage build exports.cli --output dist       write files: dist/cli
+
+Prints one line a target: its name and its digest. The digest is the same for everybody with the same lock.")]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    spec: SpecArgs,
+    /// Write the exports that are built into this directory, each under its name
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Fail unless reimage.lock is there and pins every source
+    #[arg(long)]
+    locked: bool,
+    #[command(flatten)]
+    build: BuildFlags,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &BuildArgs, app: &App) -> Result<ExitCode, CommandError> {
+    let specs = args.spec.load(app, ALL, false)?;
+    let session = Session::open(app, &args.build)?;
+    let mut last_image = None;
+    for loaded in specs {
+        let lock = lock_of(app, &session, &loaded, args.locked)?;
+        let plan = Plan::new(loaded.evaluated.spec, &lock)?;
+        let record = session.during(|context| build(&plan, context))?;
+        for (target, record) in plan.spec().targets.iter().zip(&record.targets) {
+            print(app, record)?;
+            if let (Some(directory), TargetOutput::Tree(digest), Section::Exports) =
+                (&args.output, &record.output, target.section)
+            {
+                let directory = app.machine.absolute(directory);
+                export(&session.store, digest, &directory, &target.name)?;
+            }
+            if let TargetOutput::Image(_) = record.output {
+                last_image = Some(record.path.clone());
+            }
+        }
+    }
+    if let Some(image) = last_image {
+        let run = app.ui.err.bold(&format!("reimage run {image}"));
+        app.ui.note(format!("Run it: {run}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes an export as `DIRECTORY/NAME`.
+fn export(
+    store: &Store,
+    digest: &Digest,
+    directory: &Path,
+    name: &str,
+) -> Result<(), CommandError> {
+    fs_err::create_dir_all(directory)?;
+    let tree = store.tree(digest)?;
+    Ok(store.export(&tree, &directory.join(name), Some(FILE_TIME))?)
+}
+
+/// One line a target: its name and its digest.
+pub(super) fn print(app: &App, record: &TargetRecord) -> Result<(), CommandError> {
+    let name = app.ui.out.bold(&record.path);
+    match &record.output {
+        TargetOutput::Image(image) if app.ui.json() => app.ui.value(&json!({
+            "target": record.path,
+            "kind": "image",
+            "digest": image.digest.to_string(),
+            "size": image.size,
+            "tags": image.tags,
+        }))?,
+        TargetOutput::Tree(digest) if app.ui.json() => app.ui.value(&json!({
+            "target": record.path, "kind": "tree", "digest": digest.to_string(),
+        }))?,
+        TargetOutput::Passed if app.ui.json() => {
+            app.ui.value(&json!({ "target": record.path, "kind": "check", "passed": true }))?;
+        }
+        TargetOutput::Image(image) => app.ui.line(format!("{name} {}", image.digest))?,
+        TargetOutput::Tree(digest) => app.ui.line(format!("{name} {digest}"))?,
+        TargetOutput::Passed => app.ui.line(format!("{name} passed"))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `reimage config`: the effective configuration, and where each value was said.
+
+use std::{path::Path, process::ExitCode};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    cli::FormatArgs,
+    config::{Origin, SourceFlags, Sourced},
+    error::CommandError,
+};
+
+/// Print the configuration of this machine, and where each value comes from
+///
+/// Read from /etc/reimage/config.toml, then $XDG_CONFIG_HOME/reimage/config.toml, then flags: each goes over the one
+/// before. What is printed is valid TOML.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example of a config.toml:
+  [store]
+  path = \"/var/cache/reimage\"      # relative to the file
+  [build]
+  jobs = 4                          # most steps at the same time
+  [debian]
+  mirrors = [\"http://mirror.example/debian\"]
+  security_mirrors = [\"http://mirror.example/debian-security\"]
+  keyrings = [\"keys/archive.gpg\"]   # relative to the file
+  [sandbox]
+  ids = \"auto\"                      # or \"notify\", \"newuidmap\"")]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    sources: SourceFlags,
+    #[command(flatten)]
+    pub(super) output: FormatArgs,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError> {
+    let config = app.config_with(None, &args.sources)?;
+    let paths =
+        |paths: &[_]| -> Vec<String> { paths.iter().map(text::<std::path::PathBuf>).collect() };
+    let keyrings =
+        Sourced { value: paths(&config.keyrings.value), origin: config.keyrings.origin.clone() };
+    let store = Sourced { value: text(&config.store.value), origin: config.store.origin.clone() };
+    let rows = [
+        row("store.path", &store, ""),
+        row("build.jobs", &config.jobs, "the processors"),
+        row("debian.mirrors", &config.mirrors, "the machine's apt sources"),
+        row("debian.security_mirrors", &config.security_mirrors, "the machine's apt sources"),
+        row("debian.keyrings", &keyrings, "the machine's"),
+        row("sandbox.ids", &config.ids, "what the machine offers"),
+    ];
+    if app.ui.json() {
+        let object = rows.iter().map(|row| {
+            (row.key.to_owned(), json!({ "value": row.value, "origin": row.origin.to_string() }))
+        });
+        app.ui.value(&object.collect::<serde_json::Map<_, _>>())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let setting = |row: &Row| format!("{} = {}", row.key, row.value);
+    let width = rows.iter().map(|row| setting(row).chars().count()).max().unwrap_or(0);
+    for row in &rows {
+        let origin = match &row.origin {
+            Origin::Default if row.default.is_empty() => "default".to_owned(),
+            Origin::Default => format!("default: {}", row.default),
+            origin => origin.to_string(),
+        };
+        let comment = app.ui.out.dim(&format!("# {origin}"));
+        app.ui.line(format!("{:width$}   {comment}", setting(row)))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One setting; numbers, strings and lists are written the same in TOML and in JSON.
+struct Row {
+    key: &'static str,
+    value: Value,
+    origin: Origin,
+    /// What the default means.
+    default: &'static str,
+}
+
+fn row<T: Serialize>(key: &'static str, value: &Sourced<T>, default: &'static str) -> Row {
+    let origin = value.origin.clone();
+    let value = serde_json::to_value(&value.value).expect("settings are plain data");
+    Row { key, value, origin, default }
+}
+
+fn text<P: AsRef<Path>>(path: &P) -> String {
+    path.as_ref().to_string_lossy().into_owned()
+}

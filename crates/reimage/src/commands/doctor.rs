@@ -1,0 +1,207 @@
+//! `reimage doctor`: tries what a build needs of this machine, and says what to do about what fails.
+//!
+//! It probes by doing: a real step in a real sandbox, with the machine's own system as its root.
+
+use std::{
+    ffi::OsString,
+    fmt,
+    io::Read,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Args;
+use reimage_castore::Store;
+use reimage_sandbox::{Bind, Command, Ids, Status, Streams, remove_tree};
+use serde::Serialize;
+
+use crate::{
+    app::App,
+    cli::FormatArgs,
+    error::{CommandError, Kind},
+    ui::{bytes, duration},
+};
+
+/// Check whether this machine can build, and say what to do where it cannot
+///
+/// Runs a real step in a real sandbox and looks at the store. Returns 0 if a build can run here, else 3.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  reimage doctor                  one line a check; after a failed one what to do
+  reimage doctor --format json    the same for a bug report")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(super) output: FormatArgs,
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    good: bool,
+    /// What was found.
+    found: String,
+    /// What to do about it, if it is not good.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    advice: String,
+}
+
+impl Check {
+    fn good(name: &'static str, found: impl fmt::Display) -> Self {
+        Self { name, good: true, found: found.to_string(), advice: String::new() }
+    }
+
+    fn bad(name: &'static str, found: impl fmt::Display, advice: impl Into<String>) -> Self {
+        Self { name, good: false, found: found.to_string(), advice: advice.into() }
+    }
+}
+
+/// The oldest kernel with all that a sandbox uses: user xattrs on tmpfs.
+const KERNEL: (u32, u32) = (6, 6);
+
+/// Bytes below which a build is likely to fail.
+const ROOM: u64 = 2_000_000_000;
+
+/// Runs it.
+pub(crate) fn run(_: &DoctorArgs, app: &App) -> Result<ExitCode, CommandError> {
+    let config = app.config()?;
+    let mut checks = vec![architecture(), kernel(), namespaces(app)];
+    match app.store(&config) {
+        Ok(store) => {
+            checks.push(room(&store));
+            if app.zygote.unavailable().is_none() {
+                checks.push(step(app, &store));
+            }
+        }
+        Err(error) => checks.push(Check::bad("store", &error, error.hints.join("; "))),
+    }
+    let good = checks.iter().all(|check| check.good);
+    if app.ui.json() {
+        app.ui.value(&checks)?;
+    } else {
+        let style = app.ui.out;
+        for check in &checks {
+            let mark = if check.good { style.good("ok  ") } else { style.error("FAIL") };
+            app.ui.line(format!("{mark} {:<16} {}", check.name, check.found))?;
+            if !check.good {
+                app.ui.line(format!("     {} {}", style.hint("do this:"), check.advice))?;
+            }
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { Kind::Environment.into() })
+}
+
+fn architecture() -> Check {
+    let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
+    if machine == "x86_64" {
+        Check::good("architecture", machine)
+    } else {
+        let advice = "build on an x86-64 machine; specs can be evaluated and checked here";
+        Check::bad("architecture", format!("{machine}; steps run on x86_64 only so far"), advice)
+    }
+}
+
+fn kernel() -> Check {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= KERNEL {
+        Check::good("kernel", release)
+    } else {
+        let found = format!("{release}; {}.{} or newer is needed", KERNEL.0, KERNEL.1);
+        Check::bad("kernel", found, "update the kernel, or build in a virtual machine")
+    }
+}
+
+fn namespaces(app: &App) -> Check {
+    let name = "sandbox";
+    match app.zygote.unavailable() {
+        Some(why) => Check::bad(name, &why.reason, why.advice.clone()),
+        None => Check::good(
+            name,
+            match app.zygote.ids() {
+                Ids::Full => "every user id is there: owners are real",
+                Ids::Mapped => "subordinate user ids, by newuidmap",
+                Ids::Notify => "one user id; the monitor answers for the others",
+            },
+        ),
+    }
+}
+
+fn room(store: &Store) -> Check {
+    let root = store.root().display();
+    match rustix::fs::statvfs(store.root()) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let found = format!("{root}, {} free", bytes(free));
+            if free >= ROOM {
+                Check::good("store", found)
+            } else {
+                Check::bad("store", found, "make room (`reimage prune`), or use `--store DIR`")
+            }
+        }
+        Err(error) => Check::bad("store", format!("{root}: {error}"), "use `--store DIR`"),
+    }
+}
+
+/// Runs a step that writes a file and gives it away, in a root made of this machine's system.
+fn step(app: &App, store: &Store) -> Check {
+    let name = "a step";
+    let scratch = store.tmp_name();
+    let result = fs_err::create_dir(&scratch)
+        .map_err(|error| error.to_string())
+        .and_then(|()| try_step(app, &scratch));
+    // The session's directory goes at the end in any case.
+    let _ = remove_tree(&scratch);
+    match result {
+        Ok(found) => Check::good(name, found),
+        Err(found) => Check::bad(
+            name,
+            found,
+            "try on a local disk with `--store DIR`; if that fails, too, please report it with the output of \
+             `reimage doctor --format json`",
+        ),
+    }
+}
+
+const SCRIPT: &str =
+    "echo probe > /probe && chown 33:44 /probe && chmod 4640 /probe && stat -c '%u:%g %a' /probe";
+
+fn try_step(app: &App, scratch: &Path) -> Result<String, String> {
+    let argv = ["/bin/sh", "-e", "-c", SCRIPT].map(OsString::from);
+    let mut command = Command::new(scratch, argv);
+    command.env.insert("PATH".into(), "/usr/bin:/bin".into());
+    let system = ["/usr", "/bin", "/lib", "/lib64"].map(PathBuf::from);
+    let there = system.into_iter().filter(|path| path.is_dir());
+    command.binds =
+        there.map(|path| Bind { source: path.clone(), target: path, read_only: true }).collect();
+    let text = |error: &dyn std::error::Error| {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    };
+    let (mut reader, writer) = std::io::pipe().map_err(|e| text(&e))?;
+    let null = fs_err::File::open("/dev/null").map_err(|e| text(&e))?;
+    let streams = Streams { input: null.as_fd(), output: writer.as_fd(), error: writer.as_fd() };
+    let running = app.zygote.spawn(&command, streams).map_err(|e| text(&e))?;
+    drop(writer);
+    let mut output = String::new();
+    reader.read_to_string(&mut output).map_err(|e| text(&e))?;
+    let outcome = running.wait().map_err(|e| text(&e))?;
+    let said = output.trim();
+    if !outcome.voided.is_empty() || outcome.status != Status::Exited(0) {
+        let voided: Vec<_> = outcome.voided.iter().map(ToString::to_string).collect();
+        return Err([format!("{}: {said}", outcome.status), voided.join("; ")].join(" "));
+    }
+    if said == "33:44 4640" {
+        Ok(format!("ran in {}, owners and modes as real root has them", duration(outcome.elapsed)))
+    } else {
+        Err(format!("a file given to 33:44 with mode 4640 shows as {said}"))
+    }
+}

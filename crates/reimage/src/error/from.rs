@@ -1,0 +1,206 @@
+//! One conversion for each library error: whose fault it is, and what to do.
+
+use std::{error::Error, io, sync::Arc};
+
+use reimage_build::{BuildError, StepError};
+use reimage_castore::StoreError;
+use reimage_fetch::HttpError;
+use reimage_oci::{LayoutError, ReferenceError};
+use reimage_plan::{LockError, PlanError};
+use reimage_spec::{ProjectError, SpecError};
+
+use super::{CommandError, Detail, Kind};
+
+impl From<io::Error> for CommandError {
+    fn from(error: io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::BrokenPipe => Kind::BrokenPipe,
+            _ => Kind::Environment,
+        };
+        Self::wrap(kind, error)
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        let hint = store_hint(&error);
+        let kind = match error {
+            StoreError::NotAStore { .. } | StoreError::NotOurs { .. } => Kind::Usage,
+            _ => Kind::Environment,
+        };
+        let command = Self::wrap(kind, error);
+        match hint {
+            Some(hint) => command.hint(hint),
+            None => command,
+        }
+    }
+}
+
+/// What to do about a store that fails.
+pub(crate) fn store_hint(error: &StoreError) -> Option<&'static str> {
+    Some(match error {
+        StoreError::Full { .. } => "`reimage prune` makes room; `--store DIR` uses another disk",
+        StoreError::ReadOnly { .. } | StoreError::Permission { .. } => {
+            "`--store DIR`, or `[store] path` in config.toml, keeps results elsewhere"
+        }
+        StoreError::Missing { .. } | StoreError::Corrupt { .. } => {
+            "run the command again: what is missing is made anew"
+        }
+        StoreError::NotAStore { .. } => "name an empty directory, or one that reimage made",
+        _ => return None,
+    })
+}
+
+impl From<reimage_sandbox::Error> for CommandError {
+    fn from(error: reimage_sandbox::Error) -> Self {
+        use reimage_sandbox::Error;
+        let hint = match &error {
+            Error::Unavailable { .. } | Error::Setup { .. } => {
+                "`reimage doctor` looks at what this machine lacks"
+            }
+            Error::Start { .. } => {
+                "is the program in the root, and the library loader that it names?"
+            }
+            Error::Invalid { .. } | Error::Monitor { .. } => "",
+        };
+        let kind = match &error {
+            Error::Start { .. } => Kind::Step,
+            Error::Invalid { .. } => Kind::Internal,
+            _ => Kind::Environment,
+        };
+        let command = Self::wrap(kind, error);
+        if hint.is_empty() { command } else { command.hint(hint) }
+    }
+}
+
+impl From<SpecError> for CommandError {
+    fn from(error: SpecError) -> Self {
+        Self::wrap(Kind::Spec, error)
+    }
+}
+
+impl From<ProjectError> for CommandError {
+    fn from(error: ProjectError) -> Self {
+        let kind = match &error {
+            ProjectError::Absent { .. } => Kind::Usage,
+            ProjectError::Reach { .. } => Kind::Environment,
+        };
+        Self::wrap(kind, error)
+    }
+}
+
+impl From<PlanError> for CommandError {
+    fn from(error: PlanError) -> Self {
+        let (place, hint) = match &error {
+            PlanError::Unpinned { place, .. } => (place.clone(), "run `reimage lock`"),
+            PlanError::TwoDatabases { place, .. } => {
+                (place.clone(), "put one on the other with `from`")
+            }
+        };
+        Self::wrap(Kind::Spec, error).hint(hint).hint(format!("it is written at {place}"))
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Plan(error) => error.into(),
+            BuildError::Store(error) => error.into(),
+            BuildError::Steps(steps) => failed(steps),
+        }
+    }
+}
+
+/// Steps that failed: the first in full, of the others their message.
+fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
+    let others: Vec<String> = steps.iter().skip(1).map(|step| step.to_string()).collect();
+    let Some(first) = steps.into_iter().next() else {
+        return CommandError::new(Kind::Internal, "The build failed, but none of its steps did");
+    };
+    let place = first.place().map(|place| format!("it is written at {place}"));
+    let (kind, mut hints, detail) = match &*first {
+        StepError::Failed { step, tail, .. } => (
+            Kind::Step,
+            vec![
+                format!("`reimage log {step}` shows all that it wrote"),
+                format!("`reimage shell {step}` stands in its place"),
+            ],
+            Detail::Output(tail.iter().map(|line| crate::ui::plain(line)).collect()),
+        ),
+        StepError::OutputNotWritten { wrote, .. } => {
+            let more = wrote.len().saturating_sub(WROTE);
+            let shown = wrote[..wrote.len() - more].join(", ");
+            let more = if more > 0 { format!(" (+ {more})") } else { String::new() };
+            let hint = match wrote.is_empty() {
+                true => "it wrote nothing".to_owned(),
+                false => format!("it wrote: {shown}{more}"),
+            };
+            (Kind::Step, vec![hint], Detail::None)
+        }
+        StepError::Store(error) => {
+            let hint = store_hint(error).map(str::to_owned);
+            (Kind::Environment, hint.into_iter().collect(), Detail::None)
+        }
+        StepError::Sandbox(_) => {
+            let hint = "`reimage doctor` looks at what this machine lacks".to_owned();
+            (Kind::Environment, vec![hint], Detail::None)
+        }
+        StepError::Step { source, .. } if environmental(&**source) => {
+            (Kind::Environment, Vec::new(), Detail::None)
+        }
+        StepError::Step { .. } | StepError::Stack(_) => (Kind::Spec, Vec::new(), Detail::None),
+    };
+    hints.extend(place);
+    hints.extend(others.into_iter().map(|other| format!("besides: {other}")));
+    let mut command = CommandError::wrap(kind, first).detail(detail);
+    command.hints = hints;
+    command
+}
+
+/// Files that a step wrote, as many as are named.
+const WROTE: usize = 3;
+
+/// Whether an error, or what caused it, is the machine's: its network, its disk.
+fn environmental(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<io::Error>() || error.is::<HttpError>() || error.is::<StoreError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+impl From<HttpError> for CommandError {
+    fn from(error: HttpError) -> Self {
+        Self::wrap(Kind::Environment, error)
+    }
+}
+
+impl From<LayoutError> for CommandError {
+    fn from(error: LayoutError) -> Self {
+        match &error {
+            LayoutError::NoImage { .. } => {
+                Self::wrap(Kind::Usage, error).hint("`reimage images` lists what is here")
+            }
+            LayoutError::Ambiguous { .. } => {
+                Self::wrap(Kind::Usage, error).hint("write more digits of it")
+            }
+            _ => Self::wrap(Kind::Environment, error),
+        }
+    }
+}
+
+impl From<ReferenceError> for CommandError {
+    fn from(error: ReferenceError) -> Self {
+        Self::wrap(Kind::Usage, error)
+    }
+}
+
+/// An error of the lock at `path`.
+pub(crate) fn lock_error(error: LockError, path: &std::path::Path) -> CommandError {
+    CommandError::new(Kind::Spec, format!("The lock `{}` cannot be read", path.display()))
+        .caused_by(error)
+        .hint("take it back from version control, or delete it and run `reimage lock`")
+}

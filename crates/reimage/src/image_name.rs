@@ -1,0 +1,84 @@
+//! Images as people name them: a target of a spec, which is built first, or what is in the image store.
+
+use clap::Args;
+use reimage_build::{TargetOutput, build};
+use reimage_oci::{Descriptor, Layout, LayoutError, StoredImage};
+
+use crate::{
+    app::App,
+    error::{CommandError, did_you_mean},
+    session::{BuildFlags, Session},
+    spec_args::{Overrides, SpecArgs},
+};
+
+/// One image, and how to build it if it is a target of a spec.
+#[derive(Debug, Args)]
+pub(crate) struct ImageArgs {
+    /// The image: a target such as `images.web` or `dir#images.web`, which is built if need be, or a tag or digest
+    /// of an image that is here
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
+    #[command(flatten)]
+    pub(crate) build: BuildFlags,
+}
+
+/// An image that is here.
+pub(crate) struct Here {
+    /// Its layout.
+    pub(crate) layout: Layout,
+    /// Its descriptor and names.
+    pub(crate) image: StoredImage,
+}
+
+/// Whether a name is a target of a spec rather than a tag or digest: no tag has a `#`, and no registry is called
+/// `images`.
+pub(crate) fn is_target(name: &str) -> bool {
+    name.contains('#') || name.starts_with("images.")
+}
+
+impl ImageArgs {
+    /// Builds it if it is a target; finds it.
+    pub(crate) fn find(&self, app: &App) -> Result<Here, CommandError> {
+        if !is_target(&self.name) {
+            let layout = app.layout()?;
+            let image = find(&layout, &self.name)?;
+            return Ok(Here { layout, image });
+        }
+        let session = Session::open(app, &self.build)?;
+        let plan = session.plan_of_one(&SpecArgs::one(&self.name, &self.overrides))?;
+        let record = session.during(|context| build(&plan, context))?;
+        let target = &record.targets[0];
+        let TargetOutput::Image(made) = &target.output else {
+            return Err(CommandError::usage(format!("`{}` is no image", target.path)));
+        };
+        let image = session.layout.find(&made.digest.to_string())?;
+        Ok(Here { layout: session.layout.clone(), image })
+    }
+}
+
+/// An image by tag or digest; a near tag is suggested.
+pub(crate) fn find(layout: &Layout, name: &str) -> Result<StoredImage, CommandError> {
+    layout.find(name).map_err(|error| {
+        let missing = matches!(error, LayoutError::NoImage { .. });
+        let images = layout.images().unwrap_or_default();
+        let names = images.iter().flat_map(|image| &image.names).map(String::as_str);
+        let near = did_you_mean(name, names).map(|near| format!("did you mean `{near}`?"));
+        let command = CommandError::from(error);
+        match near.filter(|_| missing) {
+            Some(near) => command.hint(near),
+            None => command,
+        }
+    })
+}
+
+/// The one manifest of an image; an index of several platforms is refused until they can be built.
+pub(crate) fn manifest(layout: &Layout, image: &StoredImage) -> Result<Descriptor, CommandError> {
+    let manifests = layout.manifests(&image.descriptor)?;
+    let host = |d: &&Descriptor| {
+        d.platform.as_ref().is_none_or(|p| p.os == "linux" && p.architecture == "amd64")
+    };
+    let found = manifests.iter().find(host).cloned();
+    found.ok_or_else(|| CommandError::usage("It has no manifest for `linux/amd64`"))
+}

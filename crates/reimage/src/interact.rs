@@ -1,0 +1,38 @@
+//! A command in a sandbox that a person or a script talks to: its streams, its terminal, what it returns.
+
+use std::{io, os::fd::AsFd, process::ExitCode};
+
+use reimage_sandbox::{Command, Status, Streams};
+
+use crate::{
+    app::App,
+    error::{CommandError, Kind},
+    signals,
+    terminal::Terminal,
+};
+
+/// Runs `command` with this process's streams, or on a terminal of its own; returns what it returns.
+pub(crate) fn interact(app: &App, command: &Command, tty: bool) -> Result<ExitCode, CommandError> {
+    if tty && !app.machine.stdin_terminal {
+        return Err(CommandError::usage("There is no terminal to give it: stdin is none"));
+    }
+    let outcome = if tty {
+        let terminal = Terminal::new()?;
+        let theirs = terminal.theirs.as_fd();
+        let streams = Streams { input: theirs, output: theirs, error: theirs };
+        let running = app.zygote.spawn(command, streams)?;
+        // In raw mode Ctrl-C is a byte that goes to the command.
+        terminal.during(|| running.wait())??
+    } else {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        let streams =
+            Streams { input: stdin.as_fd(), output: stdout.as_fd(), error: stderr.as_fd() };
+        let running = app.zygote.spawn(command, streams)?;
+        signals::ends(running.stopper()?);
+        running.wait()?
+    };
+    if let Some(void) = outcome.voided.iter().find(|_| outcome.status == Status::Exited(0)) {
+        return Err(CommandError::new(Kind::Environment, void.to_string()));
+    }
+    Ok(ExitCode::from(u8::try_from(outcome.status.code()).unwrap_or(u8::MAX)))
+}

@@ -1,0 +1,132 @@
+//! What a verb builds with: the store, the images, where sources come from, and the display.
+
+use clap::Args;
+use reimage_build::{Context, Event};
+use reimage_castore::Store;
+use reimage_oci::Layout;
+
+use reimage_fetch::{HttpConfig, Proxies, Sources, SourcesConfig, debian::DebianConfig};
+
+use reimage_plan::{Plan, Target};
+
+use crate::{
+    app::App,
+    commands::lock_of,
+    config::{Config, SourceFlags},
+    error::CommandError,
+    spec_args::{ALL, SpecArgs},
+    ui::Progress,
+};
+
+/// Flags of the verbs that build.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "How to build")]
+pub(crate) struct BuildFlags {
+    /// Most steps at the same time; the processors of this machine if not given
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) jobs: Option<u16>,
+    /// After a failure go on with the steps that do not need what failed
+    #[arg(short, long)]
+    pub(crate) keep_going: bool,
+    /// Open no socket: what is not in the store already is an error
+    #[arg(long)]
+    pub(crate) offline: bool,
+    #[command(flatten)]
+    pub(crate) sources: SourceFlags,
+}
+
+/// An open store and all that a build needs besides.
+pub(crate) struct Session<'a> {
+    app: &'a App,
+    jobs: usize,
+    keep_going: bool,
+    /// Blobs and results.
+    pub(crate) store: Store,
+    /// Images and their tags.
+    pub(crate) layout: Layout,
+    /// Where remote sources come from.
+    pub(crate) sources: Sources,
+}
+
+impl<'a> Session<'a> {
+    /// Opens everything.
+    pub(crate) fn open(app: &'a App, flags: &BuildFlags) -> Result<Self, CommandError> {
+        let config = app.config_with(flags.jobs.map(usize::from), &flags.sources)?;
+        let store = app.store(&config)?;
+        let layout = app.layout()?;
+        let sources = sources(app, &config, &store, flags.offline)?;
+        let (jobs, keep_going) = (config.jobs.value, flags.keep_going);
+        Ok(Self { app, jobs, keep_going, store, layout, sources })
+    }
+
+    /// The plan of a single target; its lock is made if there is none.
+    pub(crate) fn plan_of_one(&self, spec: &SpecArgs) -> Result<Plan, CommandError> {
+        let loaded = spec.load(self.app, ALL, false)?;
+        let loaded = loaded.into_iter().next().expect("one name is of one spec");
+        let lock = lock_of(self.app, self, &loaded, false)?;
+        let plan = Plan::new(loaded.evaluated.spec, &lock)?;
+        let targets: Vec<_> = plan.spec().targets.iter().map(Target::path).collect();
+        if targets.len() == 1 {
+            return Ok(plan);
+        }
+        let message = format!("{} targets are named, and one is needed", targets.len());
+        Err(CommandError::usage(message).hint(format!("name one of {}", targets.join(", "))))
+    }
+
+    /// Does `work` with all of it, showing what happens.
+    pub(crate) fn during<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        Progress::during(&self.app.ui, |events: &(dyn Fn(Event) + Sync)| {
+            work(&Context {
+                store: &self.store,
+                layout: &self.layout,
+                zygote: &self.app.zygote,
+                sources: &self.sources,
+                jobs: self.jobs,
+                keep_going: self.keep_going,
+                events,
+            })
+        })
+    }
+}
+
+/// The largest file that an unpinned URL may give: 64 GiB.
+const MAX_DOWNLOAD: u64 = 64 << 30;
+
+/// Remote sources as this machine reaches them.
+fn sources(
+    app: &App,
+    config: &Config,
+    store: &Store,
+    offline: bool,
+) -> Result<Sources, CommandError> {
+    let variable = |names: &[&str]| {
+        let value = names.iter().find_map(|name| app.machine.variable(name))?;
+        Some(value.to_string_lossy().into_owned())
+    };
+    let no_proxy = variable(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
+    let proxies = Proxies {
+        // Not HTTP_PROXY: a CGI script gets one from whoever calls it.
+        http: variable(&["http_proxy"]),
+        https: variable(&["https_proxy", "HTTPS_PROXY"]),
+        none: no_proxy
+            .split(',')
+            .map(str::trim)
+            .filter(|n| !n.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    };
+    let debian = DebianConfig {
+        mirrors: config.mirrors.value.clone(),
+        security_mirrors: config.security_mirrors.value.clone(),
+        keyrings: config.keyrings.value.clone(),
+    };
+    let http =
+        HttpConfig { offline, proxies, seed: std::process::id().into(), ..HttpConfig::default() };
+    Ok(Sources::new(SourcesConfig {
+        http,
+        debian,
+        root: "/".into(),
+        cache: store.root().join("indexes"),
+        max_size: MAX_DOWNLOAD,
+    })?)
+}

@@ -1,0 +1,43 @@
+//! Ctrl-C and SIGTERM: the terminal is put in order, and the process ends.
+//!
+//! Nothing else has to be undone: the sandboxes of this process end with it, and what it had in the store is
+//! temporary until it is whole; the next process that opens the store sweeps it away.
+
+use std::{
+    io::Write,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use reimage_sandbox::Stop;
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+    low_level,
+};
+
+/// A command that is to end before this process does (`run`).
+static COMMAND: Mutex<Option<Stop>> = Mutex::new(None);
+
+/// Ends the process on SIGINT, SIGTERM and SIGHUP with 128 and the signal.
+pub(crate) fn watch() {
+    // Without the handler the signals still end the process, only less tidily.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            let command = COMMAND.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(command) = command {
+                command.stop();
+            }
+            let mut err = std::io::stderr().lock();
+            // The cursor may be hidden by a live display, and its line begun.
+            let _ = err.write_all(b"\r\x1b[K\x1b[?25hInterrupted\n");
+            low_level::exit(128 + signal);
+        }
+    });
+}
+
+/// Ends this command, too, when a signal ends the process.
+pub(crate) fn ends(command: Stop) {
+    *COMMAND.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
+}

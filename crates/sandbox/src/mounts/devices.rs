@@ -1,0 +1,87 @@
+//! /dev, /sys and /proc of a sandbox: what programs need, nothing of the machine.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
+
+use super::QUIET;
+use super::inside::{bind_at, fd_path, open_in, target};
+use crate::error::{During, Failure};
+use crate::ids::Ids;
+
+/// A minimal /dev: a tmpfs in which no device works but those bound from the host, read-only so that
+/// their own attributes cannot be changed (writing to a device is not writing to its inode).
+pub(super) fn devices(root: &OwnedFd) -> Result<(), Failure> {
+    let at = target(root, Path::new("/dev"))?;
+    let flags = QUIET | MountFlags::NOEXEC;
+    mount("dev", fd_path(&at), "tmpfs", flags, c"mode=0755,size=64k")
+        .during(|| "mount /dev".into())?;
+    let dev = target(root, Path::new("/dev"))?;
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let what = || format!("make /dev/{name}");
+        openat(&dev, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o666))
+            .during(what)?;
+        let node = open_in(&dev, Path::new(name)).during(what)?;
+        bind_at(&Path::new("/dev").join(name), &node, true)?;
+    }
+    for (name, mode) in [("pts", 0o755), ("shm", 0o1777)] {
+        rustix::fs::mkdirat(&dev, name, Mode::from(mode)).during(|| format!("make /dev/{name}"))?;
+    }
+    let links = [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ];
+    for (name, to) in links {
+        rustix::fs::symlinkat(to, &dev, name).during(|| format!("make /dev/{name}"))?;
+    }
+    let pts = target(root, Path::new("/dev/pts"))?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let options = c"newinstance,ptmxmode=0666,mode=0620";
+    mount("devpts", fd_path(&pts), "devpts", flags, options).during(|| "mount /dev/pts".into())?;
+    let shm = target(root, Path::new("/dev/shm"))?;
+    mount("shm", fd_path(&shm), "tmpfs", QUIET, c"mode=1777").during(|| "mount /dev/shm".into())
+}
+
+/// An empty /sys: nothing of the machine shows.
+pub(super) fn system(at: &OwnedFd) -> Result<(), Failure> {
+    let flags = QUIET | MountFlags::NOEXEC | MountFlags::RDONLY;
+    mount("sys", fd_path(at), "tmpfs", flags, c"mode=0755,size=4k").during(|| "mount /sys".into())
+}
+
+/// Masks what /proc tells or lets change about the machine. `proc` is a fresh mount of it.
+/// `null` is /dev/null in the sandbox, whose mount is read-only, and so are its copies.
+/// A plain user may not write to what belongs to the machine's root anyway, and needs less.
+pub(crate) fn mask_proc(ids: Ids, proc: &Path, null: &Path) -> Result<(), Failure> {
+    let masked =
+        ["kcore", "kmsg", "keys", "key-users", "timer_list", "sched_debug", "sysrq-trigger"];
+    for name in masked {
+        let path = proc.join(name);
+        match mount_bind(null, &path) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => Err(error).during(|| format!("mask /proc/{name}"))?,
+        }
+    }
+    let flags = MountFlags::BIND
+        | MountFlags::RDONLY
+        | MountFlags::NOSUID
+        | MountFlags::NODEV
+        | MountFlags::NOEXEC;
+    let protected: &[&str] =
+        if ids == Ids::Full { &["sys", "bus", "fs", "irq", "acpi", "scsi"] } else { &["sys"] };
+    for name in protected {
+        let path = proc.join(name);
+        match mount_bind(&path, &path) {
+            Ok(()) => {
+                mount_remount(&path, flags, c"").during(|| format!("protect /proc/{name}"))?;
+            }
+            Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => Err(error).during(|| format!("protect /proc/{name}"))?,
+        }
+    }
+    Ok(())
+}

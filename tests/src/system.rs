@@ -1,0 +1,44 @@
+//! A root to run steps in without a network: programs of this machine with the libraries that they load.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::TestEnv;
+
+impl TestEnv {
+    /// Copies programs of this machine, by name, into the project's `root/bin`, and what they load to where they
+    /// look for it.
+    pub fn programs(&self, names: &[&str]) -> &Self {
+        let mut files = BTreeSet::new();
+        for name in names {
+            let program = find(name);
+            self.copy(&program, &format!("root/bin/{name}"));
+            files.extend(libraries(&program));
+        }
+        for library in files {
+            self.copy(&library, &format!("root{}", library.display()));
+        }
+        self
+    }
+
+    fn copy(&self, from: &Path, to: &str) {
+        let to = self.path(to);
+        fs_err::create_dir_all(to.parent().expect("it is below the root")).expect("writable");
+        fs_err::copy(from, to).expect("programs can be read");
+    }
+}
+
+fn find(name: &str) -> PathBuf {
+    let places = ["/usr/bin", "/bin"].map(|directory| Path::new(directory).join(name));
+    places.into_iter().find(|path| path.is_file()).expect("every Linux machine has it")
+}
+
+/// What `ldd` says that a program loads.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let output = Command::new("ldd").arg(program).output().expect("ldd is part of the C library");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()
+}

@@ -1,0 +1,51 @@
+//! The command line itself: help, version, mistakes.
+
+use insta::assert_snapshot;
+use reimage_tests::TestEnv;
+
+#[test]
+fn nothing_asked_for() {
+    let ran = TestEnv::new().reimage::<&str>([]).expect(64);
+    assert!(ran.err().contains("Usage: reimage [OPTIONS] <COMMAND>"), "{ran}");
+    assert!(ran.stdout.is_empty());
+}
+
+#[test]
+fn version() {
+    let ran = TestEnv::new().reimage(["--version"]).expect(0);
+    assert_eq!(ran.out(), concat!("reimage ", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn misspelt_verb() {
+    assert_snapshot!(TestEnv::new().reimage(["biuld"]), @"");
+}
+
+#[test]
+fn misspelt_flag() {
+    assert_snapshot!(TestEnv::new().reimage(["config", "--fromat", "json"]), @"");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error_message() {
+    let env = TestEnv::new();
+    let mut child = env
+        .command()
+        .args(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn without_a_home() {
+    let env = TestEnv::new();
+    let mut command = env.command();
+    command.env_remove("HOME").env_remove("XDG_CACHE_HOME").arg("config");
+    assert_snapshot!(env.run(&mut command), @"");
+}

@@ -1,0 +1,105 @@
+//! `reimage build`, without a network
+
+use insta::assert_snapshot;
+use reimage_tests::TestEnv;
+
+const HELLO: &str = r#"let re = import "reimage.ncl" in
+{
+  args = { greeting | String | default = "Hello" },
+  steps = {
+    hello | re.Files = { files."/hello.txt" = "%{args.greeting}\n" },
+  },
+  images = { hello | re.Image = { layers = [steps.hello], tags = ["hello:1.0"] } },
+  exports = { text | re.Copy = { from = steps.hello, path = "/hello.txt", to = "/" } },
+} | re.Spec
+"#;
+
+/// A root of this machine's programs, and steps in it.
+pub(crate) fn with_steps(steps: &str) -> TestEnv {
+    let env = TestEnv::new();
+    env.programs(&["sh", "cat"]).file(
+        "spec.ncl",
+        format!(
+            r#"let re = import "reimage.ncl" in
+{{
+  steps = {{
+    root | re.Copy = {{ from = re.local {{ path = "root" }} }},
+{steps}
+  }},
+  images = {{ tool | re.Image = {{ layers = [steps.root], entrypoint = ["/bin/sh", "-c"], cmd = ["echo from cmd"] }} }},
+}} | re.Spec
+"#
+        ),
+    );
+    env
+}
+
+#[test]
+fn an_image_and_an_export() {
+    let env = TestEnv::new();
+    env.file("spec.ncl", HELLO);
+    let first = env.reimage(["build"]).expect(0);
+    assert_snapshot!(first, @"");
+    let second = env.reimage(["build"]).expect(0);
+    assert_eq!(first.out(), second.out());
+}
+
+#[test]
+fn an_argument_changes_the_digest() {
+    let env = TestEnv::new();
+    env.file("spec.ncl", HELLO);
+    let plain = env.reimage(["build", "images.hello"]).expect(0).out();
+    let other = env.reimage(["build", "images.hello", "--arg", "greeting=Hi"]).expect(0).out();
+    let set = env.reimage(["build", "images.hello", "--set", "args.greeting=\"Hi\""]).expect(0).out();
+    assert_ne!(plain, other);
+    assert_eq!(other, set);
+    assert_snapshot!(env.reimage(["build", "--arg", "greting=Hi"]), @"");
+    assert_snapshot!(env.reimage(["build", "--arg", "greeting"]), @"");
+}
+
+#[test]
+fn exports_are_written() {
+    let env = TestEnv::new();
+    env.file("spec.ncl", HELLO);
+    let _ = env.reimage(["build", "exports.text", "--output", "dist"]).expect(0);
+    assert_eq!(env.read("dist/text"), "Hello\n");
+}
+
+#[test]
+fn a_failing_step() {
+    let env = with_steps(r#"    bad | re.Run = { from = root, script = "echo out; echo err >&2; exit 7" },"#);
+    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"");
+    assert_eq!(env.reimage(["log", "steps.bad"]).expect(0).out(), "out\nerr");
+}
+
+#[test]
+fn an_output_that_was_not_written() {
+    let env = with_steps(
+        r#"    bad | re.Run = { from = root, script = "echo x > /a", outputs = ["/b"] },"#,
+    );
+    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"");
+}
+
+#[test]
+fn steps_show_their_output_if_asked() {
+    let env = with_steps(r#"    good | re.Run = { from = root, script = "echo one; echo two" },"#);
+    let ran = env.reimage(["build", "-v", "steps.good"]).expect(0);
+    assert!(ran.err().contains("steps.good │ one\nsteps.good │ two"), "{ran}");
+    assert_eq!(env.reimage(["log", "steps.good"]).expect(0).out(), "one\ntwo");
+}
+
+#[test]
+fn events_for_programs() {
+    let env = with_steps(r#"    good | re.Run = { from = root, script = "echo one" },"#);
+    let ran = env.reimage(["build", "--format", "json", "steps.good"]).expect(0);
+    assert!(ran.err().contains(r#"{"event":"step-started","step":"#), "{ran}");
+    assert!(ran.out().starts_with(r#"{"digest":""#), "{ran}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written() {
+    let env = TestEnv::new();
+    env.file("spec.ncl", HELLO).file("store", "a file");
+    let ran = env.reimage(["build", "--store", "store"]).expect(3);
+    assert!(ran.err().starts_with("error: Cannot make the store `[ROOT]/work/store`"), "{ran}");
+}
