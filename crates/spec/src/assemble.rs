@@ -81,6 +81,11 @@ pub(crate) fn assemble(
             None => format!("{}:{} {}", step.place.file, step.place.line, step.kind.name()),
         };
     }
+    if let Some(root) = roots.iter().find(|root| done[root.node].is_none()) {
+        let path = target_path(root.section, &root.name);
+        let message = format!("`{path}` cannot be evaluated, without a reason: please report this");
+        return Err(vec![Diagnostic::error(message)]);
+    }
     spec.targets = roots
         .iter()
         .filter_map(|root| {

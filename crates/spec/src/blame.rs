@@ -45,7 +45,8 @@ pub(crate) fn blame(cx: &Cx, label: &Label, value: Option<&NickelValue>) -> Opti
     if notes.iter().any(|note| note.contains("std.fail_with")) {
         return Some(vec![Diagnostic::error(message).label(cx.sources.at(place, ""))]);
     }
-    let fault = if message.is_empty() || message == "not a record" {
+    // What Nickel's own contracts say knows no value.
+    let fault = if matches!(message, "" | "not a record" | "expected an array") {
         let expected = expected(label);
         let got = value.map_or("something else".to_owned(), shown);
         let contract = cx.own(label.span).filter(|span| *span != place);

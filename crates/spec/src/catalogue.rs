@@ -30,6 +30,9 @@ pub(crate) struct Described {
     pub(crate) hidden: bool,
 }
 
+/// The path of what an entry of `re.Files` takes: no field of the library leads to it.
+const ENTRY: &str = "re.Files.files";
+
 /// All record contracts of the library; the first, with the path `re`, is the library itself.
 pub(crate) fn shapes() -> &'static [Shape] {
     static SHAPES: OnceLock<Vec<Shape>> = OnceLock::new();
@@ -62,7 +65,7 @@ pub fn reference() -> String {
             Some(name) => doc("re", name),
             None => shape.path.rsplit_once('.').and_then(|(owner, field)| doc(owner, field)),
         };
-        let title = shape.path.replace("re.Files.files", "entries of `re.Files`");
+        let title = shape.path.replace(ENTRY, "entries of `re.Files`");
         let title = if title.contains('`') { title } else { format!("`{title}`") };
         write!(text, "### {title}\n\n{}\n\n", doc.unwrap_or_default()).expect("a string");
         text += "| field | | meaning |\n|---|---|---|\n";
@@ -85,9 +88,12 @@ fn read() -> Vec<Shape> {
         && let Some(ast) = hub.asts.get(id)
     {
         lets(ast, &mut shapes);
-        shapes.rotate_right(1);
-        let library = shapes.iter().position(|shape| shape.path == "re").unwrap_or_default();
-        shapes.swap(0, library);
+        // What an entry of `re.Files` takes comes after it.
+        let files = shapes.iter().position(|shape| shape.path == "re.Files");
+        if let (Some(files), Some(entry)) = (files, shapes.iter().position(|s| s.path == ENTRY)) {
+            let entry = shapes.remove(entry);
+            shapes.insert(files + 1, entry);
+        }
     }
     shapes
 }
@@ -96,12 +102,12 @@ fn read() -> Vec<Shape> {
 fn lets<'ast>(ast: &'ast Ast<'ast>, shapes: &mut Vec<Shape>) {
     match &ast.node {
         Node::Let { bindings, body, .. } => {
+            lets(body, shapes);
             for binding in *bindings {
                 if let Some(record) = named(&binding.value, "Fields") {
-                    shape_of("re.Files.files", record, shapes);
+                    shape_of(ENTRY, record, shapes);
                 }
             }
-            lets(body, shapes);
         }
         Node::Record(record) => shape_of("re", record.field_defs, shapes),
         _ => {}
@@ -122,6 +128,8 @@ fn named<'ast>(ast: &'ast Ast<'ast>, name: &str) -> Option<&'ast [FieldDef<'ast>
 }
 
 fn shape_of<'ast>(path: &str, defs: &'ast [FieldDef<'ast>], shapes: &mut Vec<Shape>) {
+    let at = shapes.len();
+    shapes.push(Shape { path: path.to_owned(), fields: Vec::new() });
     let mut fields = Vec::new();
     for def in defs {
         let Some(name) = def.name_as_ident() else { continue };
@@ -148,7 +156,7 @@ fn shape_of<'ast>(path: &str, defs: &'ast [FieldDef<'ast>], shapes: &mut Vec<Sha
             hidden: def.metadata.not_exported,
         });
     }
-    shapes.push(Shape { path: path.to_owned(), fields });
+    shapes[at].fields = fields;
 }
 
 #[cfg(test)]

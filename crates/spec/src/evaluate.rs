@@ -1,19 +1,21 @@
 //! From the file of a spec to a [`Spec`]: load, merge what the command line says, walk the targets.
 
 use std::{
+    cell::RefCell,
     collections::BTreeSet,
     io,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
+    rc::Rc,
     thread,
 };
 
 use nickel_lang_core::{
     ast::InputFormat,
     cache::{CacheHub, SourcePath},
-    error::NullReporter,
+    error::{Reporter, Warning},
     eval::{VmContext, value::NickelValue},
-    files::FileId,
+    files::{FileId, Files},
 };
 use reimage_castore::Digest;
 use reimage_plan::{Platform, Section, Spec};
@@ -22,7 +24,7 @@ use crate::{
     assemble::assemble,
     budget::{EvalLimits, Exceeded},
     diagnostic::{Diagnostic, Diagnostics, SpecError},
-    explain::explain,
+    explain::{self, explain},
     library::ROOT,
     loader::{Closure, Loader, add_library},
     machine::{Context, Fault, Machine},
@@ -86,25 +88,37 @@ pub struct Evaluated {
     pub visits: usize,
 }
 
+/// What Nickel warned of.
+#[derive(Clone, Default)]
+pub(crate) struct Odd(Rc<RefCell<Vec<(Warning, Files)>>>);
+
+impl Reporter<(Warning, Files)> for Odd {
+    fn report(&mut self, warning: (Warning, Files)) {
+        self.0.borrow_mut().push(warning);
+    }
+}
+
 /// Nickel recurses; what a spec can need is reserved, not used. Smaller where the machine grants no more.
-const STACKS: [usize; 3] = [1 << 30, 256 << 20, 64 << 20];
+const STACKS: [usize; 4] = [4 << 30, 1 << 30, 256 << 20, 64 << 20];
 
 /// Evaluates the targets of a spec.
 pub fn evaluate(request: &Request) -> Result<Evaluated, SpecError> {
-    on_large_stack(request.limits, |context, sources| run(request, context, sources))
+    on_large_stack(request.limits, |context, sources, odd| run(request, context, sources, odd))
 }
 
 /// Runs an evaluation on a thread of its own, within limits.
 pub(crate) fn on_large_stack<T: Send>(
     limits: EvalLimits,
-    run: impl Fn(&mut Context, &mut Sources) -> Result<T, Fault> + Sync,
+    run: impl Fn(&mut Context, &mut Sources, &Odd) -> Result<T, Fault> + Sync,
 ) -> Result<T, SpecError> {
     let evaluation = || {
         let mut sources = Sources::default();
         let hub = CacheHub::new();
-        let mut context: Context = VmContext::new(hub, io::sink(), NullReporter {});
+        let odd = Odd::default();
+        let mut context: Context = VmContext::new(hub, io::sink(), odd.clone());
         context.cache.start(limits);
-        let result = panic::catch_unwind(AssertUnwindSafe(|| run(&mut context, &mut sources)));
+        let result =
+            panic::catch_unwind(AssertUnwindSafe(|| run(&mut context, &mut sources, &odd)));
         match result {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(fault)) => Err(SpecError { diagnostics: sources.diagnostics(fault) }),
@@ -271,6 +285,7 @@ fn run(
     request: &Request,
     context: &mut Context,
     sources: &mut Sources,
+    odd: &Odd,
 ) -> Result<Evaluated, Fault> {
     let platform = request.platform.clone().unwrap_or_default();
     if platform != Platform::default() {
@@ -302,7 +317,11 @@ fn run(
     }
     let mut spec = assemble(&walker, &roots, &names)?;
     spec.baseline = baseline;
-    let warnings = walker.machine.sources.diagnostics(stacks::two_roots(&walker, &names));
+    let mut warnings = stacks::two_roots(&walker, &names);
+    for (warning, files) in odd.0.take() {
+        warnings.extend(explain::odd(warning, &files, walker.machine.sources));
+    }
+    let warnings = walker.machine.sources.diagnostics(warnings);
     let closure = prepared.closure.files.into_iter().collect();
     let absent: BTreeSet<PathBuf> = prepared
         .closure

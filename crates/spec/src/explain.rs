@@ -1,7 +1,7 @@
 //! Nickel's errors in the words of a spec, pointing at what the user wrote.
 
 use nickel_lang_core::{
-    error::{Error, EvalErrorKind, IntoDiagnostics, ParseErrors, TypecheckErrorKind},
+    error::{Error, EvalErrorKind, IntoDiagnostics, ParseErrors, TypecheckErrorKind, Warning},
     eval::callstack::StackElem,
     files::{FileId, Files},
     identifier::LocIdent,
@@ -234,8 +234,22 @@ pub(crate) fn generic(error: Error, files: &Files, sources: &Sources) -> Fault {
         _ => None,
     };
     let mut files = files.clone();
+    converted(error.into_diagnostics(&mut files), sources, called)
+}
+
+/// A warning of Nickel's.
+pub(crate) fn odd(warning: Warning, files: &Files, sources: &Sources) -> Fault {
+    let mut files = files.clone();
+    converted(warning.into_diagnostics(&mut files), sources, None)
+}
+
+fn converted(
+    theirs: Vec<codespan_reporting::diagnostic::Diagnostic<FileId>>,
+    sources: &Sources,
+    called: Option<RawSpan>,
+) -> Fault {
     let mut faults = Fault::new();
-    for found in error.into_diagnostics(&mut files) {
+    for found in theirs {
         use codespan_reporting::diagnostic::{LabelStyle, Severity as Theirs};
         if !matches!(found.severity, Theirs::Bug | Theirs::Error | Theirs::Warning) {
             continue;

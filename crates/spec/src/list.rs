@@ -44,7 +44,7 @@ pub struct Argument {
 
 /// Lists what a spec offers: evaluates its sections, but nothing in them besides the values of `args`.
 pub fn list(project: &Project, limits: EvalLimits) -> Result<Listing, SpecError> {
-    on_large_stack(limits, |context, sources| {
+    on_large_stack(limits, |context, sources, _| {
         let prepared = prepare(context, sources, project, &[], &[], &Platform::default())?;
         let mut machine = Machine::new(context, sources, project);
         let root = prepared.root(&mut machine)?;

@@ -33,10 +33,14 @@ use crate::{
 /// Where `import reimage` finds the library; apart from [`ROOT`], which is searched for every import.
 const PACKAGE: &str = "/@reimage/package";
 
-/// A spec is text that people read: beyond this many bytes it is something else.
-const LARGEST: u64 = 16 << 20;
+/// Bytes of a file of Nickel at most; what is larger is data, and belongs into JSON. Nickel's parser and type
+/// checker recurse: the stack is made for what fits.
+const LARGEST_SPEC: u64 = 2 << 20;
 
-/// Nickel's parser and type checker recurse: beyond this nesting a large stack may not do.
+/// Bytes of a file of data at most.
+const LARGEST_DATA: u64 = 16 << 20;
+
+/// Brackets and prefix operators within each other at most.
 const DEEPEST: usize = 10_000;
 
 /// What was read.
@@ -150,8 +154,12 @@ impl Loader<'_> {
             if !metadata.is_file() {
                 return Err(std::io::Error::other("it is no plain file"));
             }
-            if metadata.len() > LARGEST {
-                return Err(std::io::Error::other("it is larger than 16 MiB"));
+            let (largest, message) = match file.format {
+                InputFormat::Nickel => (LARGEST_SPEC, "it is larger than 2 MiB"),
+                _ => (LARGEST_DATA, "it is larger than 16 MiB"),
+            };
+            if metadata.len() > largest {
+                return Err(std::io::Error::other(message));
             }
             fs_err::read(&real)
         });
@@ -253,16 +261,18 @@ fn collect<'ast>(ast: &'ast Ast<'ast>, found: &mut Vec<(Found, RawSpan)>) {
     );
 }
 
-/// The deepest nesting of brackets; more than there is where strings hold them.
+/// The deepest nesting of brackets and prefix operators; more than there is where strings hold them.
 fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut depth, mut prefixes, mut deepest) = (0_usize, 0_usize, 0);
     for byte in text.bytes() {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
             b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+            b'!' | b'-' => prefixes += 1,
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            _ => prefixes = 0,
         }
-        deepest = deepest.max(depth);
+        deepest = deepest.max(depth + prefixes);
     }
     deepest
 }

@@ -60,3 +60,38 @@ fn walk() -> impl Iterator<Item = std::path::PathBuf> {
     let entries = fs::read_dir(directory).expect("a directory");
     entries.map(|entry| entry.expect("an entry").path())
 }
+
+#[test]
+fn editors_get_the_same_as_json() {
+    let text = include_str!("errors/field.ncl");
+    let error = build(text).expect_err("an error");
+    let json = serde_json::to_string_pretty(&error.diagnostics.to_json()).expect("JSON");
+    insta::assert_snapshot!(json, @r#"
+    [
+      {
+        "labels": [
+          {
+            "column": 50,
+            "end_column": 57,
+            "end_line": 3,
+            "file": "spec.ncl",
+            "line": 3,
+            "primary": true,
+            "text": "did you mean `packages`?"
+          }
+        ],
+        "message": "`re.Debian` has no field `pakages`",
+        "notes": [],
+        "severity": "error"
+      }
+    ]
+    "#);
+}
+
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let error = build(include_str!("errors/field.ncl")).expect_err("an error");
+    assert!(error.diagnostics.render(true).contains("\u{1b}["));
+    assert!(!error.diagnostics.render(false).contains('\u{1b}'));
+    assert_eq!(error.to_string(), error.diagnostics.render(false).trim_end());
+}

@@ -161,10 +161,11 @@ fn data_that_does_not_parse_points_there() {
 
 #[test]
 fn nesting_beyond_all_measure() {
+    let spec = format!("{{ images.a = {}true }}", "! ".repeat(900_000));
+    let operators = error(&project(&[("spec.ncl", spec.as_bytes())]));
+    assert_eq!(operators, "error: `spec.ncl` is nested too deeply\n\n");
     let spec = "[".repeat(1_000_000);
-    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @r"
-    error: `spec.ncl` is nested too deeply
-    ");
+    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @"error: `spec.ncl` is nested too deeply");
 }
 
 #[test]
@@ -240,4 +241,10 @@ fn projects_and_locks() {
     assert_eq!(found().root, top.join("a/b"), "the repository, though .git is a file");
     let absent = find_project(&top).expect_err("no spec").to_string();
     assert!(absent.starts_with("No spec at `") && absent.ends_with("`: `reimage init` writes one"));
+}
+
+#[test]
+fn a_spec_larger_than_any() {
+    let spec = "# a comment\n".repeat(200_000);
+    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @"error: cannot read `spec.ncl`: it is larger than 2 MiB");
 }

@@ -232,3 +232,56 @@ fn checks_evaluate_every_step() {
     let error = evaluate(&Request { every_step: true, ..request }).expect_err("`bad` is wrong");
     assert!(error.to_string().contains("`workdir`: expected an absolute path"), "{error}");
 }
+
+#[test]
+fn arguments_are_strings_whatever_they_hold() {
+    let spec = r#"let re = import "reimage.ncl" in {
+      args.text | String | default = "",
+      exports.a | re.Files = { files."/a" = args.text },
+    }"#;
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("spec.ncl"), spec).expect("written");
+    let project = find_project(directory.path()).expect("a spec");
+    let nasty = [
+        "",
+        "4",
+        "\"",
+        "\\",
+        "%{x}",
+        "%%{x}",
+        "a\nb\tc",
+        "}",
+        "\" & {",
+        "ä€😀",
+        "@env:HOME",
+        "\\%{",
+        "%",
+    ];
+    for value in nasty {
+        let args = [("text".to_owned(), value.to_owned())];
+        let found = evaluate(&Request { args: &args, ..Request::new(&project) });
+        let found = found.unwrap_or_else(|error| panic!("{value:?}: {error}"));
+        let StepKind::Files(files) = &found.spec.steps[0].kind else { panic!("no files") };
+        let entry = files.files.values().next().expect("a file");
+        assert_eq!(entry.content, reimage_plan::FileContent::Text(value.to_owned()));
+    }
+}
+
+#[test]
+fn what_nickel_finds_odd_is_a_warning() {
+    let spec = r#"let re = import "reimage.ncl" in
+    let Short = fun label value => value in {
+      exports.a | re.Files = { files."/a" = ("a" | Short) },
+    }"#;
+    insta::assert_snapshot!(good(spec, &[]).warnings.render(false), @r#"
+    warning: plain functions as contracts are deprecated
+      ┌─ spec.ncl:3:46
+      │
+    2 │     let Short = fun label value => value in {
+      │                 ------------------------ this function
+    3 │       exports.a | re.Files = { files."/a" = ("a" | Short) },
+      │                                              ^^^ applied to this term
+      │
+      = wrap this function using one of the constructors in `std.contract` instead, like `std.contract.from_validator` or `std.contract.custom`
+    "#);
+}
