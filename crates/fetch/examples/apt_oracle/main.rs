@@ -106,6 +106,8 @@ fn options(state: &str) -> Vec<String> {
         "Dir::Etc::Preferences=/dev/null".to_owned(),
         "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
         "APT::Architectures=amd64".to_owned(),
+        // apt holds itself essential, Debian does not.
+        "pkgCacheGen::ForceEssential=,".to_owned(),
         "APT::Get::AutomaticRemove=false".to_owned(),
     ];
     options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
