@@ -125,7 +125,8 @@ impl Release {
         let missing = |field| ReleaseError::Field { name: name.to_owned(), field };
 
         let (suite, codename) = (get("Suite"), get("Codename"));
-        if wanted != suite && wanted != codename && !wanted.ends_with('/') {
+        let unnamed = suite.is_empty() && codename.is_empty();
+        if wanted != suite && wanted != codename && !unnamed && !wanted.ends_with('/') {
             return Err(ReleaseError::WrongSuite {
                 name: name.to_owned(),
                 suite: suite.to_owned(),

@@ -140,14 +140,16 @@ impl Suite {
                 if all && (!self.release.separate_all || component.is_empty()) {
                     continue;
                 }
-                let offers: Vec<(String, Expected)> = self
-                    .release
-                    .index(component, architecture)
-                    .into_iter()
-                    .map(|(path, sha256, size)| {
-                        (self.release.location(&path, &sha256), Expected::Exact { sha256, size })
-                    })
-                    .collect();
+                let mut offers = Vec::new();
+                for (path, sha256, size) in self.release.index(component, architecture) {
+                    let expected = Expected::Exact { sha256, size };
+                    let location = self.release.location(&path, &sha256);
+                    // A mirror may lack the names by digest that the archive has.
+                    if location != path {
+                        offers.push((location, expected));
+                    }
+                    offers.push((path, expected));
+                }
                 if offers.is_empty() && !all {
                     return Err(RepositoryError::NoComponent {
                         suite: self.release.suite.clone(),

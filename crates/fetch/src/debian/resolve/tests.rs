@@ -116,6 +116,29 @@ fn keeps_away_from_conflicts() {
 }
 
 #[test]
+fn of_two_that_conflict_the_one_more_stands_on_stays() {
+    let packages = [
+        "app 1; Depends: first | other, second",
+        "first 1; Conflicts: low",
+        "second 1; Depends: low",
+        "other 1",
+        "low 1; Priority: optional",
+    ];
+    check(&packages, "app", "app=1 low=1 other=1 second=1");
+    let universe = universe(
+        &[
+            "app 1; Recommends: x, y",
+            "x 1; Conflicts: z",
+            "y 1; Depends: z",
+            "z 1; Priority: optional",
+        ],
+        &[],
+    );
+    let request = Request { packages: vec!["app".into()], recommends: true, ..Request::default() };
+    assert_eq!(answer(&universe, &request).unwrap(), "app=1 y=1 z=1");
+}
+
+#[test]
 fn loops_end() {
     check(&["a 1; Depends: b", "b 1; Depends: c", "c 1; Depends: a"], "a", "a=1 b=1 c=1");
 }

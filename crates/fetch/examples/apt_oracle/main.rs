@@ -1,8 +1,10 @@
 //! Compares the resolver with `apt-get --simulate` on a private state directory.
 //!
-//! `apt_oracle STATE REQUESTS [--recommends] [--essential]`: STATE is a directory in which `apt-get update` ran with
-//! plain lists (`Dir::State`, `Acquire::GzipIndexes=false`); each line of REQUESTS is one request. Prints a line for
-//! each difference and the number of requests that agree; fails if any does not.
+//! `apt_oracle STATE REQUESTS [--recommends] [--essential] [--verbose]`: STATE is a directory for apt's lists, filled by
+//! `apt-get update` from this machine's sources if it is not there; each line of REQUESTS is one request
+//! (`requests.txt` beside this file: packages that many people install). If STATE has a file `status`, it is taken as
+//! the dpkg status of the root. Prints a line for each difference and the number of requests that agree; fails if
+//! any does not.
 
 #![expect(clippy::print_stdout, reason = "what it prints is its purpose")]
 
@@ -18,6 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [state, requests] = &args[..] else {
         return Err("Usage: apt_oracle STATE REQUESTS [--recommends]".into());
     };
+    if !Path::new(state).exists() {
+        update(state)?;
+    }
     let universe = universe(Path::new(state))?;
     let (mut agree, mut total) = (0, 0);
     for line in fs::read_to_string(requests)?.lines().filter(|line| !line.trim().is_empty()) {
@@ -75,19 +80,23 @@ fn universe(state: &Path) -> Result<Universe, Box<dyn Error>> {
     Ok(universe)
 }
 
-/// Returns what apt would install, or nothing if it cannot.
-fn apt(
-    state: &str,
-    packages: &[String],
-    recommends: bool,
-    essential: bool,
-) -> Result<Option<BTreeSet<String>>, Box<dyn Error>> {
+/// Makes the state directory and lets apt fill it.
+fn update(state: &str) -> Result<(), Box<dyn Error>> {
+    for directory in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(Path::new(state).join(directory))?;
+    }
+    let mut command = Command::new("apt-get");
+    command.args(["--quiet=2", "update"]).args(options(state));
+    command.args(["-o", "Acquire::GzipIndexes=false", "-o", "APT::Sandbox::User=root"]);
+    if command.status()?.success() { Ok(()) } else { Err("`apt-get update` failed".into()) }
+}
+
+/// Returns the options that keep apt away from the machine's own state and preferences.
+fn options(state: &str) -> Vec<String> {
     let status = Path::new(state).join("status");
     let status =
         if status.exists() { status.display().to_string() } else { "/dev/null".to_owned() };
-    let mut command = Command::new("apt-get");
-    command.args(["--simulate", "--quiet=2", "install"]);
-    for option in [
+    let options = [
         format!("Dir::State={state}"),
         format!("Dir::State::Lists={state}/lists"),
         format!("Dir::State::status={status}"),
@@ -97,11 +106,23 @@ fn apt(
         "Dir::Etc::Preferences=/dev/null".to_owned(),
         "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
         "APT::Architectures=amd64".to_owned(),
+        // apt holds itself essential, Debian does not.
+        "pkgCacheGen::ForceEssential=,".to_owned(),
         "APT::Get::AutomaticRemove=false".to_owned(),
-        format!("APT::Install-Recommends={recommends}"),
-    ] {
-        command.args(["-o", &option]);
-    }
+    ];
+    options.into_iter().flat_map(|option| ["-o".to_owned(), option]).collect()
+}
+
+/// Returns what apt would install, or nothing if it cannot.
+fn apt(
+    state: &str,
+    packages: &[String],
+    recommends: bool,
+    essential: bool,
+) -> Result<Option<BTreeSet<String>>, Box<dyn Error>> {
+    let mut command = Command::new("apt-get");
+    command.args(["--simulate", "--quiet=2", "install"]).args(options(state));
+    command.args(["-o", &format!("APT::Install-Recommends={recommends}")]);
     if essential {
         command.arg("?essential");
     }
