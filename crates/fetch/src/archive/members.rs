@@ -23,7 +23,16 @@ impl<'a> Members<'a> {
     pub(crate) fn new(archive: &'a str, limits: Limits, strip: u32) -> Self {
         let strip = usize::try_from(strip).unwrap_or(usize::MAX);
         let (linked, groups) = (BTreeMap::new(), Vec::new());
-        Self { archive, limits, strip, tree: Tree::default(), count: 0, linked, groups, order: None }
+        Self {
+            archive,
+            limits,
+            strip,
+            tree: Tree::default(),
+            count: 0,
+            linked,
+            groups,
+            order: None,
+        }
     }
 
     /// From here on the order of the members is remembered.
@@ -39,11 +48,6 @@ impl<'a> Members<'a> {
     /// How errors call the archive.
     pub(crate) fn archive(&self) -> &'a str {
         self.archive
-    }
-
-    /// Whether there was no member yet.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
     }
 
     /// Counts one more member.

@@ -5,11 +5,7 @@ use std::io::{self, Read};
 use reimage_castore::{Attrs, Entry, Node, Store, TreePath};
 use tar::EntryType;
 
-use super::{
-    ArchiveError, Members, Meter, Refusal,
-    members::symlink,
-    meter::Content,
-};
+use super::{ArchiveError, Members, Meter, Refusal, members::symlink, meter::Content};
 
 /// Which attributes of its members count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +17,19 @@ pub(crate) enum Attributes {
         /// Times from here on are not kept.
         newest: i64,
     },
+}
+
+/// Whether a file that begins with this block is a tar: by the checksum of its first header, or by the zeros of
+/// an empty one.
+pub(super) fn is_tar(block: &[u8]) -> bool {
+    if block.len() < 512 {
+        return false;
+    }
+    // The checksum is taken as if its own field were blank.
+    let sum = |bytes: &[u8]| bytes.iter().map(|b| u32::from(*b)).sum::<u32>();
+    let blank = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..512]);
+    let found = tar::Header::from_byte_slice(&block[..512]).cksum();
+    block.iter().all(|b| *b == 0) || found.is_ok_and(|found| found == blank)
 }
 
 /// Reads all members of the tar archive that comes out of a decoder, to its end.

@@ -13,7 +13,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reimage_castore::{Change, Diff, Digest, Entry, Node, Sha256, Store, StoreError, Tree, TreePath, View};
+use reimage_castore::{
+    Change, Diff, Digest, Entry, Node, Sha256, Store, StoreError, Tree, TreePath, View,
+};
 use thiserror::Error;
 
 use super::deb::{ControlError, DebError, Package};
@@ -86,6 +88,8 @@ pub struct Install {
     pub input: Tree,
     /// The packages that dpkg unpacks in the step; their blobs are in `input`.
     pub unpacked_by_dpkg: Vec<String>,
+    /// All packages, by their numbers, in the order of their configuration.
+    pub order: Vec<usize>,
 }
 
 /// Prepares the installation of `packages` on the root that `view` shows (scripts run).
@@ -101,11 +105,8 @@ where
     E: From<InstallError>,
 {
     let plan = plan(store, view, packages)?;
-    let by_dpkg: Vec<_> = packages
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| !plan.placed.contains(number))
-        .collect();
+    let by_dpkg: Vec<_> =
+        packages.iter().enumerate().filter(|(number, _)| !plan.placed.contains(number)).collect();
     let mut input = Tree::default();
     for (number, package) in &by_dpkg {
         let (digest, size) = blob(&package.digest)?;
@@ -118,7 +119,8 @@ where
         .insert(file("driver"), Entry::file(digest, script.len() as u64))
         .expect("the root is a directory");
     let unpacked_by_dpkg = by_dpkg.iter().map(|(_, p)| p.control.name().to_owned()).collect();
-    Ok(Install { diff: plan.diff, input, unpacked_by_dpkg })
+    let order = plan.order.all().collect();
+    Ok(Install { diff: plan.diff, input, unpacked_by_dpkg, order })
 }
 
 /// Unpacks `packages` on the root that `view` shows and records them as unpacked; nothing is run (scripts skipped).

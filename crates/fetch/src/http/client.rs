@@ -199,7 +199,10 @@ fn answer(url: &str, from: u64, response: Response<Body>) -> Result<Answer, Fail
         StatusCode::PARTIAL_CONTENT => match range_start(headers) {
             Some(start) if start == from => start,
             _ => {
-                return Err(Failure::Final(HttpError::Status { url: url.to_owned(), status: code }));
+                return Err(Failure::Final(HttpError::Status {
+                    url: url.to_owned(),
+                    status: code,
+                }));
             }
         },
         StatusCode::NOT_FOUND | StatusCode::GONE => {

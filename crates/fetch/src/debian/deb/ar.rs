@@ -90,7 +90,8 @@ pub(super) fn check_version<R: BufRead>(
     ar: &mut Reader<'_, R>,
     package: &str,
 ) -> Result<(), DebError> {
-    let bad = |why: &str| DebError::NotAPackage { package: package.to_owned(), why: why.to_owned() };
+    let bad =
+        |why: &str| DebError::NotAPackage { package: package.to_owned(), why: why.to_owned() };
     match ar.next()? {
         Some((name, content)) if name == "debian-binary" => {
             let mut version = Vec::new();

@@ -138,7 +138,8 @@ impl Control {
 
     /// The names that the package is found by in dependencies: its own and those it provides.
     pub fn provides(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.name()).chain(names(self.get("Provides").unwrap_or_default()).flatten())
+        std::iter::once(self.name())
+            .chain(names(self.get("Provides").unwrap_or_default()).flatten())
     }
 
     /// The names in a field of relations: groups of alternatives, without versions and architectures.
@@ -175,7 +176,8 @@ mod tests {
 
     #[test]
     fn what_is_no_control_file() {
-        let error = |text: &str| Control::parse(text.as_bytes()).expect_err("it is bad").to_string();
+        let error =
+            |text: &str| Control::parse(text.as_bytes()).expect_err("it is bad").to_string();
         assert_eq!(error(""), "It has no field `Package`");
         assert_eq!(error("Package: a\n"), "It has no field `Version`");
         assert_eq!(error(" x\n"), "Line 1 is neither a field nor the continuation of one: ` x`");

@@ -36,8 +36,7 @@ impl Package {
     /// Reads what `tree`, the unpacked .deb of this digest, says; `name` is how errors call it.
     pub fn open(store: &Store, name: &str, digest: Sha256, tree: &Tree) -> Result<Self, DebError> {
         let failed = |source| DebError::Store { package: name.to_owned(), source };
-        let lacks =
-            |what: &str| DebError::Tree { package: name.to_owned(), what: what.to_owned() };
+        let lacks = |what: &str| DebError::Tree { package: name.to_owned(), what: what.to_owned() };
         let file = |path: &TreePath| match tree.get(path).map(|entry| &entry.node) {
             Some(Node::File { digest, size }) => Some((*digest, *size)),
             _ => None,
@@ -87,7 +86,8 @@ impl Package {
 
 /// Reads the member `conffiles`.
 pub(super) fn conffiles(bytes: &[u8]) -> Vec<Conffile> {
-    let lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let lines =
+        bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let conffiles = lines.filter_map(|line| {
         let (path, remove) = match line.strip_prefix(b"remove-on-upgrade ") {
             Some(path) => (path.trim_ascii(), true),

@@ -30,9 +30,30 @@ const DIRECTORIES: [&str; 5] = [
 
 /// The order in which dpkg writes the fields that it knows; all others follow as they come.
 const FIELDS: [&str; 24] = [
-    "Package", "Essential", "Protected", "Status", "Priority", "Section", "Installed-Size", "Origin",
-    "Maintainer", "Bugs", "Architecture", "Multi-Arch", "Source", "Version", "Replaces", "Provides",
-    "Depends", "Pre-Depends", "Recommends", "Suggests", "Breaks", "Conflicts", "Enhances", "Conffiles",
+    "Package",
+    "Essential",
+    "Protected",
+    "Status",
+    "Priority",
+    "Section",
+    "Installed-Size",
+    "Origin",
+    "Maintainer",
+    "Bugs",
+    "Architecture",
+    "Multi-Arch",
+    "Source",
+    "Version",
+    "Replaces",
+    "Provides",
+    "Depends",
+    "Pre-Depends",
+    "Recommends",
+    "Suggests",
+    "Breaks",
+    "Conflicts",
+    "Enhances",
+    "Conffiles",
 ];
 
 /// The database of a root, and what comes to it.
@@ -70,9 +91,12 @@ impl<'a> Database<'a> {
     ) -> Result<Self, InstallError> {
         let mut paragraphs = BTreeMap::new();
         let status = String::from_utf8_lossy(installed.text()).into_owned();
-        for paragraph in status.split("\n\n").map(|p| p.trim_matches('\n')).filter(|p| !p.is_empty()) {
-            let control = Control::paragraphs(paragraph.as_bytes())
-                .map_err(|source| InstallError::Database { path: file("var/lib/dpkg/status"), source })?;
+        for paragraph in
+            status.split("\n\n").map(|p| p.trim_matches('\n')).filter(|p| !p.is_empty())
+        {
+            let control = Control::paragraphs(paragraph.as_bytes()).map_err(|source| {
+                InstallError::Database { path: file("var/lib/dpkg/status"), source }
+            })?;
             let key = control.first().map(|c| (c.name().to_owned(), c.architecture().to_owned()));
             paragraphs.insert(key.unwrap_or_default(), format!("{paragraph}\n"));
         }
@@ -171,10 +195,7 @@ impl<'a> Database<'a> {
             let below = package.data.below(&path).next().is_some();
             if below {
                 let awaiter = if interest.noawait { "-" } else { &activator };
-                self.activated
-                    .entry(interest.path.clone())
-                    .or_default()
-                    .insert(awaiter.to_owned());
+                self.activated.entry(interest.path.clone()).or_default().insert(awaiter.to_owned());
             }
         }
     }

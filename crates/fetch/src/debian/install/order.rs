@@ -52,8 +52,7 @@ impl Order {
             edges.collect()
         };
         let (depends, pre_depends) = (edges(&["Pre-Depends", "Depends"]), edges(&["Pre-Depends"]));
-        let mut order =
-            Self { essential: Vec::new(), rest: Vec::new(), depends, pre_depends };
+        let mut order = Self { essential: Vec::new(), rest: Vec::new(), depends, pre_depends };
         let mut seen = BTreeSet::new();
         if installed.is_empty() {
             let essential = numbers.values().filter(|n| packages[**n].control.is_essential());
@@ -75,11 +74,7 @@ impl Order {
 
     /// These and all that they depend on, each after what it depends on: pre-dependencies are visited first, so
     /// that they hold even where dependencies go in circles.
-    fn closure(
-        &self,
-        of: impl Iterator<Item = usize>,
-        seen: &mut BTreeSet<usize>,
-    ) -> Vec<usize> {
+    fn closure(&self, of: impl Iterator<Item = usize>, seen: &mut BTreeSet<usize>) -> Vec<usize> {
         let mut order = Vec::new();
         for start in of {
             // Each entry: a package and how many of its dependencies have been looked at.

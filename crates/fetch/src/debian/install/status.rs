@@ -109,7 +109,10 @@ pub(super) fn does_nothing(script: &str) -> bool {
             // Nothing may follow the call, and nothing may be called within it.
             kind && !rest.replace("\"$@\"", "").contains([';', '&', '|', '`', '$', '<', '>'])
         });
-        line.is_empty() || line.starts_with('#') || matches!(line, "set -e" | "exit 0" | ":") || helper
+        line.is_empty()
+            || line.starts_with('#')
+            || matches!(line, "set -e" | "exit 0" | ":")
+            || helper
     })
 }
 
