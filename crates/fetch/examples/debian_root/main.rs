@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     result.apply(&mut tree)?;
     println!("{} paths, tree {}", tree.len(), tree.digest());
     if let Some(other) = option("--with") {
-        compare::compare(&store, &tree, Path::new(&other))?;
+        compare::compare(&tree, Path::new(&other))?;
     }
     Ok(())
 }

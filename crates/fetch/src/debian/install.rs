@@ -144,7 +144,7 @@ pub fn unpack_only(store: &Store, view: &View, packages: &[Package]) -> Result<D
             .map_err(|clash| InstallError::Clash { package: name.to_owned(), clash })?;
         database.add(package, true)?;
     }
-    database.make_directories(&mut merge);
+    Database::make_directories(&mut merge);
     let mut diff = merge.finish();
     database.write(&mut diff)?;
     Ok(diff)
@@ -181,7 +181,7 @@ fn plan(store: &Store, view: &View, packages: &[Package]) -> Result<InstallPlan,
         let quiet = status::does_nothing(&script);
         let plain = !database.installed().has(package.control.name())
             && !package.conffiles.iter().any(|conffile| conffile.remove)
-            && !merge.meets(package, &overrides);
+            && !overrides.touch(package);
         if !(first || (quiet && plain)) {
             continue;
         }
@@ -199,7 +199,7 @@ fn plan(store: &Store, view: &View, packages: &[Package]) -> Result<InstallPlan,
             preinst.insert(number);
         }
     }
-    database.make_directories(&mut merge);
+    Database::make_directories(&mut merge);
     let mut diff = merge.finish();
     database.write(&mut diff)?;
     Ok(InstallPlan { order, placed, preinst, diff })
