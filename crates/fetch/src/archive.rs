@@ -167,27 +167,21 @@ pub fn unpack(
     limits: Limits,
 ) -> Result<Tree, ArchiveError> {
     let damaged = |source| ArchiveError::Damaged { archive: archive.to_owned(), source };
-    let mut magic = [0; 4];
-    let got = read_full(&mut file, &mut magic).map_err(damaged)?;
+    let mut block = [0; 512];
+    let got = read_full(&mut file, &mut block).map_err(damaged)?;
     file.seek(SeekFrom::Start(0)).map_err(damaged)?;
     let meter = Meter::new(limits);
     let mut members = Members::new(archive, limits, strip);
-    if zipped::is_zip(&magic[..got]) {
+    if zipped::is_zip(&block[..got]) {
         zipped::read_zip(store, &mut members, &meter, file)?;
     } else {
-        let (compression, stream) =
-            decompress(io::BufReader::with_capacity(64 << 10, file)).map_err(damaged)?;
-        read_tar(store, &mut members, &meter, stream, Attributes::Modes).map_err(|error| {
-            // What is neither compressed nor begins as a tar does is no damaged tar.
-            match error {
-                ArchiveError::Damaged { .. }
-                    if compression == Compression::None && members.is_empty() =>
-                {
-                    ArchiveError::Unknown { archive: archive.to_owned() }
-                }
-                error => error,
-            }
-        })?;
+        let plain = Compression::of(&block[..got]) == Compression::None;
+        if plain && !tarball::is_tar(&block[..got]) {
+            return Err(ArchiveError::Unknown { archive: archive.to_owned() });
+        }
+        let file = io::BufReader::with_capacity(64 << 10, file);
+        let stream = decompress(file).map_err(damaged)?;
+        read_tar(store, &mut members, &meter, stream, Attributes::Modes)?;
     }
     members.finish()
 }
@@ -217,4 +211,4 @@ pub(crate) fn shown(name: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

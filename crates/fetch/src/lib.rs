@@ -2,9 +2,11 @@
 
 mod archive;
 pub mod debian;
+mod fuzz;
 mod http;
 mod sources;
 
 pub use archive::{ArchiveError, Limits, Refusal, unpack};
+pub use fuzz::{FUZZ_TARGETS, FuzzTarget};
 pub use http::{Downloader, Expected, Fetched, HttpConfig, HttpError, Progress, Proxies};
 pub use sources::{Sources, SourcesConfig};

@@ -7,12 +7,12 @@ use std::{
     path::Path,
 };
 
-use reimage_castore::{Digest, Entry, Hasher, Node, Store, Tree, TreePath, read_dir_sorted};
+use reimage_castore::{Digest, Entry, Hasher, Node, Tree, TreePath, read_dir_sorted};
 
 use super::Result;
 
 /// Prints what differs: `<` is only in the tree, `>` only in the directory, `!` in both.
-pub(crate) fn compare(store: &Store, tree: &Tree, root: &Path) -> Result<()> {
+pub(crate) fn compare(tree: &Tree, root: &Path) -> Result<()> {
     let mut theirs = Vec::new();
     walk(root, &TreePath::root(), &mut theirs)?;
     let theirs: std::collections::BTreeMap<_, _> = theirs.into_iter().collect();
@@ -33,7 +33,6 @@ pub(crate) fn compare(store: &Store, tree: &Tree, root: &Path) -> Result<()> {
             count += 1;
         }
     }
-    let _ = store;
     println!("{count} differences in {} and {} paths", tree.len() - 1, theirs.len());
     Ok(())
 }

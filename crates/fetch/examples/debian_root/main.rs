@@ -1,7 +1,8 @@
 //! Builds a root from .deb files as a build does, and compares it with a root that others made.
 //!
-//! `debian_root STORE DEBS [--with DIRECTORY] [--skip] [--ids notify|mapped]`: DEBS is a directory of .deb
-//! files; DIRECTORY a root that, say, mmdebstrap made of the same packages. The time of each phase is printed.
+//! `debian_root STORE DEBS [--from DEBS] [--with DIRECTORY] [--skip] [--ids notify|mapped] [--order FILE]`: DEBS is
+//! a directory of .deb files, those of `--from` are installed first; DIRECTORY a root that, say, mmdebstrap made of
+//! the same packages; FILE gets the packages in the order of their configuration. The time of each phase is printed.
 
 use std::{
     collections::BTreeMap,
@@ -62,13 +63,25 @@ fn main() -> Result<()> {
         clock.lap("merge");
         diff
     } else {
-        install(&store, &zygote, &packages, &clock)?
+        let mut view = View::default();
+        if let Some(from) = option("--from") {
+            let from = self::packages(&store, Path::new(&from))?;
+            view.push(Arc::new(install(&store, &zygote, &view, &from, &clock, None)?));
+        }
+        let order = option("--order").map(PathBuf::from);
+        let top = install(&store, &zygote, &view, &packages, &clock, order)?;
+        view.layers()
+            .iter()
+            .try_fold(Diff::new(), |below, layer| {
+                Ok::<_, Box<dyn Error + Send + Sync>>(View::default().compose(&below, layer))
+            })
+            .map(|below| View::default().compose(&below, &top))?
     };
     let mut tree = reimage_castore::Tree::default();
     result.apply(&mut tree)?;
     println!("{} paths, tree {}", tree.len(), tree.digest());
     if let Some(other) = option("--with") {
-        compare::compare(&store, &tree, Path::new(&other))?;
+        compare::compare(&tree, Path::new(&other))?;
     }
     Ok(())
 }
@@ -119,32 +132,46 @@ fn sha256(path: &Path) -> Result<Sha256> {
 fn install(
     store: &Store,
     zygote: &Zygote,
+    view: &View,
     packages: &[(Package, PathBuf)],
     clock: &Clock,
+    order: Option<PathBuf>,
 ) -> Result<Diff> {
     let paths: BTreeMap<_, _> = packages.iter().map(|(p, path)| (p.digest, path)).collect();
-    let view = View::default();
     let all: Vec<_> = packages.iter().map(|(package, _)| package.clone()).collect();
     clock.lap("clone");
-    let install = prepare(store, &view, &all, |digest| {
+    let install = prepare(store, view, &all, |digest| {
         let file = File::open(paths[digest]).map_err(Box::<dyn Error + Send + Sync>::from)?;
         Ok::<_, Box<dyn Error + Send + Sync>>(store.put_file(&file)?)
     })
     .map_err(|error: Box<dyn Error + Send + Sync>| error)?;
     println!("unpacked by dpkg: {}", install.unpacked_by_dpkg.join(" "));
     clock.lap("prepare");
+    if let Some(file) = order {
+        let debs: Vec<_> =
+            install.order.iter().map(|n| packages[*n].1.display().to_string()).collect();
+        fs_err::write(file, debs.join("\n") + "\n")?;
+    }
     let diff = Arc::new(install.diff);
-    let digest = store.put_diff(diff.clone())?;
     let owners = if zygote.ids() == Ids::Notify { Owners::Recorded } else { Owners::Physical };
-    let how = Materialize { below: &view, owners, time: FILE_TIME, nanos: 0 };
-    let root = store.materialize(&digest, &how)?;
+    let mut above = View::default();
+    let (mut lowers, mut recorded) = (Vec::new(), Vec::new());
+    for layer in view.layers().iter().chain([&diff]) {
+        let digest = store.put_diff(layer.clone())?;
+        let how = Materialize { below: &above, owners, time: FILE_TIME, nanos: 0 };
+        let root = store.materialize(&digest, &how)?;
+        lowers.push(root.path);
+        recorded.extend(root.owners);
+        above.push(layer.clone());
+    }
     let input = store.put_diff(Diff::of_tree(&install.input))?;
+    let how = Materialize { below: &View::default(), owners, time: FILE_TIME, nanos: 0 };
     let input = store.materialize(&input, &how)?;
     clock.lap("materialize");
     let scratch = store.tmp_name();
     fs_err::create_dir(&scratch)?;
     let mut command = Command::new(&scratch, ARGV.iter().map(OsString::from));
-    command.lowers = vec![root.path];
+    command.lowers = lowers;
     command.inputs = vec![Input { target: INPUT.into(), lowers: vec![input.path] }];
     command.env = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -155,8 +182,7 @@ fn install(
     ]
     .map(|(name, value)| (name.into(), value.into()))
     .into();
-    command.owners = root
-        .owners
+    command.owners = recorded
         .iter()
         .map(|(path, uid, gid)| Owner {
             path: Path::new("/").join(path.as_path()),
@@ -172,8 +198,6 @@ fn install(
     if !outcome.succeeded() {
         return Err(format!("{}, {:?}", outcome.status, outcome.voided).into());
     }
-    let mut above = view.clone();
-    above.push(diff.clone());
     let captured = above.diff(&capture(store, &outcome)?)?;
     drop(outcome);
     reimage_sandbox::remove_tree(&scratch)?;

@@ -36,15 +36,13 @@ impl Compression {
 }
 
 /// Puts the decoder before `from` that its first bytes ask for.
-pub(crate) fn decompress<'a>(
-    mut from: impl BufRead + 'a,
-) -> io::Result<(Compression, Box<dyn Read + 'a>)> {
+pub(crate) fn decompress<'a>(mut from: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut magic = [0; 6];
     let got = read_full(&mut from, &mut magic)?;
-    let compression = Compression::of(&magic[..got]);
+    let kind = Compression::of(&magic[..got]);
     let from = io::Cursor::new(magic[..got].to_vec()).chain(from);
     let from = io::BufReader::with_capacity(64 << 10, from);
-    let reader: Box<dyn Read + 'a> = match compression {
+    let reader: Box<dyn Read + 'a> = match kind {
         Compression::None => Box::new(from),
         Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(from)),
         Compression::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(from)),
@@ -63,5 +61,5 @@ pub(crate) fn decompress<'a>(
             Box::new(decoder)
         }
     };
-    Ok((compression, reader))
+    Ok(reader)
 }

@@ -50,11 +50,6 @@ impl<'a> Members<'a> {
         self.archive
     }
 
-    /// Whether there was no member yet.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Counts one more member.
     pub(crate) fn count(&mut self) -> Result<(), ArchiveError> {
         self.count += 1;

@@ -68,16 +68,12 @@ impl Meter {
     }
 
     fn take(&self, left: &Cell<u64>, count: usize) -> io::Result<()> {
-        match left.get().checked_sub(count as u64) {
-            Some(rest) => {
-                left.set(rest);
-                Ok(())
-            }
-            None => {
-                self.hit.set(true);
-                Err(io::Error::other("too large"))
-            }
-        }
+        let Some(rest) = left.get().checked_sub(count as u64) else {
+            self.hit.set(true);
+            return Err(io::Error::other("too large"));
+        };
+        left.set(rest);
+        Ok(())
     }
 }
 

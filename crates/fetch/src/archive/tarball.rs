@@ -19,6 +19,19 @@ pub(crate) enum Attributes {
     },
 }
 
+/// Whether a file that begins with this block is a tar: by the checksum of its first header, or by the zeros of
+/// an empty one.
+pub(super) fn is_tar(block: &[u8]) -> bool {
+    if block.len() < 512 {
+        return false;
+    }
+    // The checksum is taken as if its own field were blank.
+    let sum = |bytes: &[u8]| bytes.iter().map(|b| u32::from(*b)).sum::<u32>();
+    let blank = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..512]);
+    let found = tar::Header::from_byte_slice(&block[..512]).cksum();
+    block.iter().all(|b| *b == 0) || found.is_ok_and(|found| found == blank)
+}
+
 /// Reads all members of the tar archive that comes out of a decoder, to its end.
 pub(crate) fn read_tar(
     store: &Store,

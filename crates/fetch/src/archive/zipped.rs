@@ -13,7 +13,7 @@ const DIRECTORY: u32 = 0o040_000;
 
 /// Whether a file that begins so is a zip: by a member's header, or by the directory of an empty one.
 pub(super) fn is_zip(magic: &[u8]) -> bool {
-    matches!(magic, b"PK\x03\x04" | b"PK\x05\x06")
+    magic.starts_with(b"PK\x03\x04") || magic.starts_with(b"PK\x05\x06")
 }
 
 /// Reads all members.

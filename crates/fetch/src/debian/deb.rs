@@ -151,7 +151,7 @@ fn read_control(
     file_time: i64,
 ) -> Result<Tree, DebError> {
     let archive = format!("{name}: {member}");
-    let (_, stream) = decompress(content).map_err(|e| damaged(name, e))?;
+    let stream = decompress(content).map_err(|e| damaged(name, e))?;
     let meter = Meter::new(CONTROL);
     let mut members = Members::new(&archive, CONTROL, 0);
     let attributes = Attributes::All { newest: file_time };
@@ -185,7 +185,7 @@ fn read_data(
     tree: &mut Tree,
 ) -> Result<Option<BTreeMap<TreePath, String>>, DebError> {
     let archive = format!("{name}: {member}");
-    let (_, stream) = decompress(content).map_err(|e| damaged(name, e))?;
+    let stream = decompress(content).map_err(|e| damaged(name, e))?;
     let meter = Meter::new(options.limits);
     let mut members = Members::new(&archive, options.limits, 0);
     members.remember_order();
@@ -299,4 +299,4 @@ impl<R: Read> Read for Tee<'_, R> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

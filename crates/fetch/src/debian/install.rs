@@ -88,6 +88,8 @@ pub struct Install {
     pub input: Tree,
     /// The packages that dpkg unpacks in the step; their blobs are in `input`.
     pub unpacked_by_dpkg: Vec<String>,
+    /// All packages, by their numbers, in the order of their configuration.
+    pub order: Vec<usize>,
 }
 
 /// Prepares the installation of `packages` on the root that `view` shows (scripts run).
@@ -117,7 +119,8 @@ where
         .insert(file("driver"), Entry::file(digest, script.len() as u64))
         .expect("the root is a directory");
     let unpacked_by_dpkg = by_dpkg.iter().map(|(_, p)| p.control.name().to_owned()).collect();
-    Ok(Install { diff: plan.diff, input, unpacked_by_dpkg })
+    let order = plan.order.all().collect();
+    Ok(Install { diff: plan.diff, input, unpacked_by_dpkg, order })
 }
 
 /// Unpacks `packages` on the root that `view` shows and records them as unpacked; nothing is run (scripts skipped).
@@ -141,7 +144,7 @@ pub fn unpack_only(store: &Store, view: &View, packages: &[Package]) -> Result<D
             .map_err(|clash| InstallError::Clash { package: name.to_owned(), clash })?;
         database.add(package, true)?;
     }
-    database.make_directories(&mut merge);
+    Database::make_directories(&mut merge);
     let mut diff = merge.finish();
     database.write(&mut diff)?;
     Ok(diff)
@@ -178,7 +181,7 @@ fn plan(store: &Store, view: &View, packages: &[Package]) -> Result<InstallPlan,
         let quiet = status::does_nothing(&script);
         let plain = !database.installed().has(package.control.name())
             && !package.conffiles.iter().any(|conffile| conffile.remove)
-            && !merge.meets(package, &overrides);
+            && !overrides.touch(package);
         if !(first || (quiet && plain)) {
             continue;
         }
@@ -196,7 +199,7 @@ fn plan(store: &Store, view: &View, packages: &[Package]) -> Result<InstallPlan,
             preinst.insert(number);
         }
     }
-    database.make_directories(&mut merge);
+    Database::make_directories(&mut merge);
     let mut diff = merge.finish();
     database.write(&mut diff)?;
     Ok(InstallPlan { order, placed, preinst, diff })

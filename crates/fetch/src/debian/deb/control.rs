@@ -87,7 +87,7 @@ impl Control {
                 if name.is_empty() || name.contains(char::is_whitespace) {
                     return Err(error());
                 }
-                present.fields.push((name.to_owned(), value.trim().to_owned()));
+                present.fields.push((name.to_owned(), value.trim_start().to_owned()));
             }
         }
         if !present.fields.is_empty() {
@@ -96,13 +96,18 @@ impl Control {
         Ok(paragraphs)
     }
 
-    /// The value of a field, its lines as they are; the first is trimmed.
+    /// The value of a field: its lines as they are, without blanks around them all.
     pub fn get(&self, field: &str) -> Option<&str> {
+        self.raw(field).map(str::trim_end)
+    }
+
+    /// The same with the blanks that it ends with: dpkg keeps them.
+    pub fn raw(&self, field: &str) -> Option<&str> {
         let found = self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(field));
         found.map(|(_, value)| value.as_str())
     }
 
-    /// All fields in order.
+    /// All fields in order, with the blanks that values end with: dpkg keeps them.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

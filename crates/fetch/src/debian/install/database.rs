@@ -140,7 +140,7 @@ impl<'a> Database<'a> {
     }
 
     /// Makes the directories of the database where the root has none: the package dpkg brings them otherwise.
-    pub(super) fn make_directories(&self, merge: &mut Merge<'_>) {
+    pub(super) fn make_directories(merge: &mut Merge<'_>) {
         for directory in DIRECTORIES {
             merge.directory(directory);
         }
@@ -272,7 +272,7 @@ impl<'a> Database<'a> {
 fn paragraph(control: &Control, conffiles: &str) -> String {
     let mut text = String::new();
     let mut add = |name: &str, value: &str| {
-        let space = if value.starts_with('\n') { "" } else { " " };
+        let space = if value.is_empty() || value.starts_with('\n') { "" } else { " " };
         let _ = writeln!(text, "{name}:{space}{value}");
     };
     for field in FIELDS {
@@ -281,14 +281,14 @@ fn paragraph(control: &Control, conffiles: &str) -> String {
             "Conffiles" if !conffiles.is_empty() => add(field, conffiles),
             "Conffiles" => {}
             _ => {
-                if let Some(value) = control.get(field) {
+                if let Some(value) = control.raw(field) {
                     add(field, value);
                 }
             }
         }
     }
     // dpkg's own fields come before the description, what it does not know after it.
-    if let Some(description) = control.get("Description") {
+    if let Some(description) = control.raw("Description") {
         add("Description", description);
     }
     let known = |name: &str| {

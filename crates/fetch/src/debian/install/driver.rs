@@ -34,7 +34,7 @@ pub(super) fn script(packages: &[Package], plan: &InstallPlan) -> String {
         "all" => control.name().to_owned(),
         architecture => format!("{}:{architecture}", control.name()),
     };
-    let names = |numbers: &[usize]| -> Vec<String> {
+    let all = |numbers: &[usize]| -> Vec<String> {
         numbers.iter().map(|number| named(&packages[*number].control)).collect()
     };
     for number in plan.order.essential.iter().filter(|number| plan.preinst.contains(number)) {
@@ -44,7 +44,7 @@ pub(super) fn script(packages: &[Package], plan: &InstallPlan) -> String {
     }
     let mut configured = BTreeSet::new();
     if !plan.order.essential.is_empty() {
-        configure(&mut script, &names(&plan.order.essential));
+        configure(&mut script, &all(&plan.order.essential));
         configured.extend(plan.order.essential.iter().copied());
     }
     let mut waiting = Vec::new();
@@ -52,14 +52,14 @@ pub(super) fn script(packages: &[Package], plan: &InstallPlan) -> String {
         let before = plan.order.before_unpacking(*number, &mut configured);
         if !before.is_empty() {
             unpack(&mut script, &mut waiting);
-            configure(&mut script, &names(&before));
+            configure(&mut script, &all(&before));
         }
         waiting.push(format!("{INPUT}/{}", deb_name(*number)));
     }
     unpack(&mut script, &mut waiting);
     let rest: Vec<_> =
         plan.order.rest.iter().copied().filter(|number| !configured.contains(number)).collect();
-    configure(&mut script, &names(&rest));
+    configure(&mut script, &all(&rest));
     script.push_str("dpkg_run --configure --pending\n");
     script.push_str(SCRUB);
     script

@@ -10,7 +10,7 @@ use std::{
 
 use reimage_castore::{Change, Diff, Entry, Node, TreePath, View};
 
-use super::{file, status::Overrides};
+use super::file;
 use crate::debian::deb::Package;
 
 /// Links on the way to one directory: as many as Linux follows.
@@ -99,11 +99,6 @@ impl<'a> Merge<'a> {
         }
         self.resolved.insert(path.clone(), at.clone());
         Some(at)
-    }
-
-    /// Whether a file of the package is diverted, or has its mode overridden.
-    pub(super) fn meets(&self, package: &Package, overrides: &Overrides) -> bool {
-        !overrides.is_empty() && package.data.iter().any(|(path, _)| overrides.contains(path))
     }
 
     /// Lays the files of a package, all or none. With `deferred` conffiles get the name that dpkg unpacks them to.

@@ -84,17 +84,14 @@ impl Order {
             }
             while let Some((number, looked)) = stack.last_mut() {
                 let (pre, all) = (&self.pre_depends[*number], &self.depends[*number]);
-                match pre.iter().chain(all).nth(*looked) {
-                    Some(next) => {
-                        *looked += 1;
-                        if seen.insert(*next) {
-                            stack.push((*next, 0));
-                        }
+                if let Some(next) = pre.iter().chain(all).nth(*looked) {
+                    *looked += 1;
+                    if seen.insert(*next) {
+                        stack.push((*next, 0));
                     }
-                    None => {
-                        order.push(*number);
-                        stack.pop();
-                    }
+                } else {
+                    order.push(*number);
+                    stack.pop();
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reimage_castore::{Store, StoreError, TreePath, View};
 
 use super::{ByName, InstallError, file, text};
-use crate::debian::deb::Control;
+use crate::debian::deb::{Control, Package};
 
 const STATUS: &str = "var/lib/dpkg/status";
 
@@ -64,12 +64,9 @@ impl Installed {
 pub(super) struct Overrides(BTreeSet<TreePath>);
 
 impl Overrides {
-    pub(super) fn contains(&self, path: &TreePath) -> bool {
-        self.0.contains(path)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether a file of the package is diverted, or has its mode overridden.
+    pub(super) fn touch(&self, package: &Package) -> bool {
+        !self.0.is_empty() && package.data.iter().any(|(path, _)| self.0.contains(path))
     }
 }
 
