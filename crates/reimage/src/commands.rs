@@ -35,6 +35,7 @@ use crate::{app::App, error::CommandError, ui::Format};
 pub(crate) enum Verb {
     Init(init::InitArgs),
     Build(build::BuildArgs),
+    Lock(lock::LockArgs),
     Check(check::CheckArgs),
     Graph(graph::GraphArgs),
     Log(log::LogArgs),
@@ -60,6 +61,7 @@ impl Verb {
         match self {
             Self::Init(args) => args.output.format,
             Self::Build(args) => args.format.format,
+            Self::Lock(args) => args.format.format,
             Self::Check(args) => args.format.format,
             Self::Graph(args) => args.format(),
             Self::Images(args) => args.output.format,
@@ -85,6 +87,7 @@ impl Verb {
         match self {
             Self::Init(args) => init::run(args, app),
             Self::Build(args) => build::run(args, app),
+            Self::Lock(args) => lock::run(args, app),
             Self::Check(args) => check::run(args, app),
             Self::Graph(args) => graph::run(args, app),
             Self::Log(args) => log::run(args, app),

@@ -9,7 +9,7 @@ use std::{
     io::IsTerminal,
     path::{Path, PathBuf},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::error::{CommandError, Kind};
@@ -61,6 +61,11 @@ impl Machine {
     /// An environment variable; an empty one is as good as none.
     pub(crate) fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|v| !v.is_empty())
+    }
+
+    /// The present time.
+    pub(crate) fn time(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.now.try_into().unwrap_or(0))
     }
 
     /// `path` as seen from the working directory.

@@ -83,6 +83,7 @@ impl<'a> Session<'a> {
                 sources: &self.sources,
                 jobs: self.jobs,
                 keep_going: self.keep_going,
+                now: self.app.machine.time(),
                 events,
             })
         })

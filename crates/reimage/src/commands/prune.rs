@@ -1,9 +1,6 @@
 //! `reimage prune`: makes room.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, UNIX_EPOCH},
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use reimage_castore::Policy;
@@ -44,7 +41,7 @@ pub(crate) fn run(args: &PruneArgs, app: &App) -> Result<ExitCode, CommandError>
     let store = app.store(&config)?;
     let age = if args.all { Duration::ZERO } else { args.older_than };
     let pruned = store.prune(&Policy {
-        now: UNIX_EPOCH + Duration::from_secs(app.machine.now.try_into().unwrap_or(0)),
+        now: app.machine.time(),
         max_size: args.keep_size,
         max_age: Some(age),
         keep: std::collections::BTreeSet::new(),

@@ -106,6 +106,7 @@ impl From<BuildError> for CommandError {
         match error {
             BuildError::Plan(error) => error.into(),
             BuildError::Store(error) => error.into(),
+            BuildError::Layout(error) => error.into(),
             BuildError::Steps(steps) => failed(steps),
         }
     }
