@@ -31,7 +31,6 @@ use crate::{app::App, error::CommandError, ui::Format};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub(crate) enum Verb {
     Init(init::InitArgs),
     Build(build::BuildArgs),

@@ -68,7 +68,7 @@ const ROOM: u64 = 2_000_000_000;
 pub(crate) fn run(_: &DoctorArgs, app: &App) -> Result<ExitCode, CommandError> {
     let config = app.config()?;
     let mut checks = vec![architecture(), kernel(), namespaces(app)];
-    match app.store(&config) {
+    match App::store(&config) {
         Ok(store) => {
             checks.push(room(&store));
             if app.zygote.unavailable().is_none() {

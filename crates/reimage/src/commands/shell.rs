@@ -45,9 +45,9 @@ pub(crate) fn run(args: &ShellArgs, app: &App) -> Result<ExitCode, CommandError>
     let step = plan.spec().targets[0].step;
     let argv = if args.args.is_empty() { vec!["/bin/sh".to_owned()] } else { args.args.clone() };
     let mut instead = Instead { argv: Some(argv), ..Instead::default() };
-    let terminal = app.machine.stdin_terminal && app.machine.stdout_terminal;
-    if let (true, Some(term)) = (terminal, app.machine.variable("TERM")) {
-        instead.env.insert("TERM".to_owned(), term.to_string_lossy().into_owned());
+    let tty = app.machine.stdin_terminal && app.machine.stdout_terminal;
+    if let (true, Some(kind)) = (tty, app.machine.variable("TERM")) {
+        instead.env.insert("TERM".to_owned(), kind.to_string_lossy().into_owned());
     }
     let entered = session.during(|context| enter(&plan, step, &instead, context))?;
     if let (StepKind::Run(run), true) = (&plan.step(step).kind, args.args.is_empty()) {
@@ -58,5 +58,5 @@ pub(crate) fn run(args: &ShellArgs, app: &App) -> Result<ExitCode, CommandError>
         let name = app.ui.err.bold(&plan.step(step).name);
         app.ui.note(format!("In the place of {name}, which would run:\n{}", app.ui.err.dim(&runs)));
     }
-    interact(app, &entered.command, terminal)
+    interact(app, &entered.command, tty)
 }
