@@ -42,7 +42,7 @@ impl App {
     }
 
     /// The store, opened.
-    pub(crate) fn store(&self, config: &Config) -> Result<Store, CommandError> {
+    pub(crate) fn store(config: &Config) -> Result<Store, CommandError> {
         Ok(Store::open(&config.store.value)?)
     }
 

@@ -4,7 +4,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Args, Parser, error::ErrorKind};
+use clap::{ArgAction, Args, Command, CommandFactory, FromArgMatches, Parser, error::ErrorKind};
 
 use crate::{
     commands::Verb,
@@ -22,13 +22,7 @@ use crate::{
     version,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    max_term_width = 100,
-    after_help = "\
-Begin here:
-  reimage init             write a spec.ncl for what lies in this directory
-  reimage build            build all that it names; prints each image's digest
-  reimage run images.web   run an image, without docker and without root
-  reimage help: add --help to any verb for its examples"
+    max_term_width = 100
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -79,9 +73,26 @@ impl Global {
     }
 }
 
+const BEGIN: &str = "\
+Begin here:
+  reimage init             write a spec.ncl for what lies in this directory
+  reimage build            build all that it names; prints each image's digest
+  reimage run images.web   run an image, without docker and without root
+Every verb has examples: reimage VERB --help";
+
+/// The whole command line, with what to begin with and what it returns.
+pub(crate) fn command() -> Command {
+    let codes =
+        Kind::ALL.iter().map(|kind| format!("  {:>3}  {}", kind.exit_code(), kind.meaning()));
+    let codes: Vec<_> = codes.collect();
+    let long = format!("{BEGIN}\n\nReturns 0, or:\n{}", codes.join("\n"));
+    Cli::command().after_help(BEGIN).after_long_help(long)
+}
+
 /// Reads the command line.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    Cli::try_parse_from(arguments)
+    let matches = command().try_get_matches_from(arguments)?;
+    Cli::from_arg_matches(&matches)
 }
 
 /// Prints help, the version or what is wrong with the command line; the latter is 64, not clap's 2.

@@ -31,10 +31,10 @@ use crate::{app::App, error::CommandError, ui::Format};
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub(crate) enum Verb {
     Init(init::InitArgs),
     Build(build::BuildArgs),
+    Lock(lock::LockArgs),
     Check(check::CheckArgs),
     Graph(graph::GraphArgs),
     Log(log::LogArgs),
@@ -60,6 +60,7 @@ impl Verb {
         match self {
             Self::Init(args) => args.output.format,
             Self::Build(args) => args.format.format,
+            Self::Lock(args) => args.format.format,
             Self::Check(args) => args.format.format,
             Self::Graph(args) => args.format(),
             Self::Images(args) => args.output.format,
@@ -85,6 +86,7 @@ impl Verb {
         match self {
             Self::Init(args) => init::run(args, app),
             Self::Build(args) => build::run(args, app),
+            Self::Lock(args) => lock::run(args, app),
             Self::Check(args) => check::run(args, app),
             Self::Graph(args) => graph::run(args, app),
             Self::Log(args) => log::run(args, app),

@@ -213,10 +213,8 @@ mod tests {
 
     #[test]
     fn the_table_of_exit_codes_is_documented() {
-        let rows: String = Kind::ALL
-            .iter()
-            .map(|kind| format!("| {} | {} |\n", kind.exit_code(), kind.meaning()))
-            .collect();
+        let row = |kind: &Kind| format!("| {} | {} |", kind.exit_code(), kind.meaning());
+        let rows = Kind::ALL.iter().map(row).collect::<Vec<_>>().join("\n");
         let page = include_str!("../../../docs/exit-codes.md");
         assert!(page.contains(&rows), "docs/exit-codes.md must hold these rows:\n{rows}");
     }

@@ -52,7 +52,7 @@ impl<'a> Session<'a> {
     /// Opens everything.
     pub(crate) fn open(app: &'a App, flags: &BuildFlags) -> Result<Self, CommandError> {
         let config = app.config_with(flags.jobs.map(usize::from), &flags.sources)?;
-        let store = app.store(&config)?;
+        let store = App::store(&config)?;
         let layout = app.layout()?;
         let sources = sources(app, &config, &store, flags.offline)?;
         let (jobs, keep_going) = (config.jobs.value, flags.keep_going);

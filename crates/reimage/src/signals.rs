@@ -16,6 +16,8 @@ use signal_hook::{
     low_level,
 };
 
+use crate::error::Kind;
+
 /// A command that is to end before this process does (`run`).
 static COMMAND: Mutex<Option<Stop>> = Mutex::new(None);
 
@@ -24,7 +26,7 @@ pub(crate) fn watch() {
     // Without the handler the signals still end the process, only less tidily.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
     thread::spawn(move || {
-        for signal in signals.forever() {
+        if let Some(signal) = signals.forever().next() {
             let command = COMMAND.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(command) = command {
                 command.stop();
@@ -32,7 +34,9 @@ pub(crate) fn watch() {
             let mut err = std::io::stderr().lock();
             // The cursor may be hidden by a live display, and its line begun.
             let _ = err.write_all(b"\r\x1b[K\x1b[?25hInterrupted\n");
-            low_level::exit(128 + signal);
+            let code =
+                if signal == SIGINT { Kind::Interrupted.exit_code().into() } else { 128 + signal };
+            low_level::exit(code);
         }
     });
 }

@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct Overrides {
     /// Set `args.NAME` of the spec to this string, as docker's `--build-arg` (can be repeated)
     #[arg(long = "arg", value_name = "NAME=VALUE")]
-    args: Vec<String>,
+    arguments: Vec<String>,
     /// Set a field of the spec to a Nickel value: `--set args.workers=4` (can be repeated)
     #[arg(long = "set", value_name = "PATH=NICKEL")]
     sets: Vec<String>,
@@ -75,7 +75,7 @@ impl SpecArgs {
         sections: &[Section],
         every_step: bool,
     ) -> Result<Vec<Loaded>, CommandError> {
-        let args = self.overrides.args.iter().map(|arg| {
+        let args = self.overrides.arguments.iter().map(|arg| {
             parse_arg(arg).map_err(|e| CommandError::usage(format!("Bad `--arg`: {e}")))
         });
         let args = args.collect::<Result<Vec<_>, _>>()?;

@@ -60,6 +60,7 @@ pub(crate) struct Ui {
     pub(crate) err: Style,
 }
 
+#[expect(clippy::unused_self, reason = "only whoever was given the terminal may write to it")]
 impl Ui {
     /// The terminal of `machine`.
     pub(crate) fn new(machine: &Machine, format: Format, color: Color, verbosity: i8) -> Self {

@@ -26,7 +26,7 @@ fn entrypoint_and_cmd() {
 #[test]
 fn arguments_environment_and_exit_status() {
     let env = env();
-    let script = "echo $A in $PWD as $(cat /proc/self/loginuid > /dev/null; echo ok); exit 7";
+    let script = "echo $A in $PWD; exit 7";
     assert_snapshot!(
         env.reimage(["run", "-q", "images.tool", "-e", "A=b", "-w", "/tmp", "--", script]),
         @""

@@ -2,18 +2,16 @@
 
 use std::{fmt::Write, path::Path};
 
-use clap::{Command, CommandFactory};
-
 use super::*;
 
 #[test]
 fn clap_finds_nothing_wrong() {
-    Cli::command().debug_assert();
+    command().debug_assert();
 }
 
 #[test]
 fn every_verb_teaches() {
-    for verb in Cli::command().get_subcommands() {
+    for verb in command().get_subcommands() {
         let name = verb.get_name();
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
         assert!(about.starts_with(char::is_uppercase) && !about.ends_with('.'), "{name}: {about}");
@@ -35,9 +33,9 @@ fn the_reference_is_up_to_date() {
     let mut page = String::from(
         "# Command line\n\nThe help of every verb, as `--help` prints it. Made by `cargo test -p reimage`.\n",
     );
-    let mut command = Cli::command().term_width(100);
-    command.build();
-    section(&mut page, &mut command, "");
+    let mut whole = command().term_width(100);
+    whole.build();
+    section(&mut page, &mut whole, "");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
     if fs_err::read_to_string(&path).unwrap_or_default() != page {
         fs_err::write(&path, page).expect("docs can be written");

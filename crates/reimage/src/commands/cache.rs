@@ -46,7 +46,7 @@ impl CacheArgs {
 pub(crate) fn run(args: &CacheArgs, app: &App) -> Result<ExitCode, CommandError> {
     let CacheVerb::Verify { .. } = &args.verb;
     let config = app.config()?;
-    let store = app.store(&config)?;
+    let store = App::store(&config)?;
     let found = store.verify(true)?;
     let corrupt: Vec<_> = found.corrupt.iter().map(ToString::to_string).collect();
     let bad: Vec<_> = found.bad_results.iter().map(ToString::to_string).collect();

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::{Shell, generate};
 
-use crate::{app::App, cli::Cli, error::CommandError};
+use crate::{app::App, cli::command, error::CommandError};
 
 /// Print a script with which a shell completes verbs and flags
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(crate) struct CompletionsArgs {
 /// Runs it.
 pub(crate) fn run(args: &CompletionsArgs, app: &App) -> Result<ExitCode, CommandError> {
     let mut script = Vec::new();
-    generate(args.shell, &mut Cli::command(), "reimage", &mut script);
+    generate(args.shell, &mut command(), "reimage", &mut script);
     app.ui.raw(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use crate::{
 
 /// Print the configuration of this machine, and where each value comes from
 ///
-/// Read from /etc/reimage/config.toml, then $XDG_CONFIG_HOME/reimage/config.toml, then flags: each goes over the one
+/// Read from /etc/reimage/config.toml, then `$XDG_CONFIG_HOME/reimage/config.toml`, then flags: each goes over the one
 /// before. What is printed is valid TOML.
 #[derive(Debug, Args)]
 #[command(after_help = "\

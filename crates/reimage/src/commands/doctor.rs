@@ -13,7 +13,7 @@ use std::{
 
 use clap::Args;
 use reimage_castore::Store;
-use reimage_sandbox::{Bind, Command, Ids, Status, Streams, remove_tree};
+use reimage_sandbox::{Command, Ids, Status, Streams, remove_tree};
 use serde::Serialize;
 
 use crate::{
@@ -68,7 +68,7 @@ const ROOM: u64 = 2_000_000_000;
 pub(crate) fn run(_: &DoctorArgs, app: &App) -> Result<ExitCode, CommandError> {
     let config = app.config()?;
     let mut checks = vec![architecture(), kernel(), namespaces(app)];
-    match app.store(&config) {
+    match App::store(&config) {
         Ok(store) => {
             checks.push(room(&store));
             if app.zygote.unavailable().is_none() {
@@ -173,10 +173,9 @@ fn try_step(app: &App, scratch: &Path) -> Result<String, String> {
     let argv = ["/bin/sh", "-e", "-c", SCRIPT].map(OsString::from);
     let mut command = Command::new(scratch, argv);
     command.env.insert("PATH".into(), "/usr/bin:/bin".into());
-    let system = ["/usr", "/bin", "/lib", "/lib64"].map(PathBuf::from);
-    let there = system.into_iter().filter(|path| path.is_dir());
-    command.binds =
-        there.map(|path| Bind { source: path.clone(), target: path, read_only: true }).collect();
+
+    // Volumes hold no programs that may run, so the machine itself is the lowest layer.
+    command.lowers = vec![PathBuf::from("/")];
     let text = |error: &dyn std::error::Error| {
         let mut text = error.to_string();
         let mut cause = error.source();

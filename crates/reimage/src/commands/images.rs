@@ -15,7 +15,7 @@ use crate::{
 
 /// List the images that are here
 ///
-/// They lie, with their blobs, in an OCI layout in $XDG_DATA_HOME/reimage/images, which any tool can read.
+/// They lie, with their blobs, in an OCI layout in `$XDG_DATA_HOME/reimage/images`, which any tool can read.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

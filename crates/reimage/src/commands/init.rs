@@ -133,7 +133,6 @@ impl Project {
 
 /// Looks from the most particular to the most general: a Go service may well have an index.html and a Makefile.
 fn draft(project: &Project) -> Result<Draft, CommandError> {
-    let python = |name: &String| Path::new(name).extension().is_some_and(|e| e == "py");
     Ok(if project.has("go.mod") {
         compiled::go(project)
     } else if project.has("Cargo.toml") {
@@ -141,7 +140,7 @@ fn draft(project: &Project) -> Result<Draft, CommandError> {
     } else if project.has("package.json") {
         interpreted::node(project)?
     } else if project.first(&["requirements.txt", "pyproject.toml"]).is_some()
-        || project.files.iter().any(python)
+        || project.files.iter().any(|name| is_python(name))
     {
         interpreted::python(project)
     } else if project.first(&["Makefile", "makefile", "GNUmakefile"]).is_some() {
@@ -151,6 +150,11 @@ fn draft(project: &Project) -> Result<Draft, CommandError> {
     } else {
         interpreted::nothing(project)
     })
+}
+
+/// Whether this is the name of a Python file.
+fn is_python(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "py")
 }
 
 /// Writes a file that must not exist yet.

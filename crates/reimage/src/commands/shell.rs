@@ -43,20 +43,20 @@ pub(crate) fn run(args: &ShellArgs, app: &App) -> Result<ExitCode, CommandError>
     let session = Session::open(app, &args.build)?;
     let plan = session.plan_of_one(&spec)?;
     let step = plan.spec().targets[0].step;
-    let argv = if args.args.is_empty() { vec!["/bin/sh".to_owned()] } else { args.args.clone() };
-    let mut instead = Instead { argv: Some(argv), ..Instead::default() };
-    let terminal = app.machine.stdin_terminal && app.machine.stdout_terminal;
-    if let (true, Some(term)) = (terminal, app.machine.variable("TERM")) {
-        instead.env.insert("TERM".to_owned(), term.to_string_lossy().into_owned());
+    let program = if args.args.is_empty() { vec!["/bin/sh".to_owned()] } else { args.args.clone() };
+    let mut instead = Instead { argv: Some(program), ..Instead::default() };
+    let tty = app.machine.stdin_terminal && app.machine.stdout_terminal;
+    if let (true, Some(kind)) = (tty, app.machine.variable("TERM")) {
+        instead.env.insert("TERM".to_owned(), kind.to_string_lossy().into_owned());
     }
     let entered = session.during(|context| enter(&plan, step, &instead, context))?;
     if let (StepKind::Run(run), true) = (&plan.step(step).kind, args.args.is_empty()) {
         let runs = match &run.command {
-            Command::Exec(argv) => argv.join(" "),
+            Command::Exec(words) => words.join(" "),
             Command::Script { script, .. } => script.trim().to_owned(),
         };
         let name = app.ui.err.bold(&plan.step(step).name);
         app.ui.note(format!("In the place of {name}, which would run:\n{}", app.ui.err.dim(&runs)));
     }
-    interact(app, &entered.command, terminal)
+    interact(app, &entered.command, tty)
 }

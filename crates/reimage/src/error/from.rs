@@ -114,7 +114,7 @@ impl From<BuildError> for CommandError {
 
 /// Steps that failed: the first in full, of the others their message.
 fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
-    let others: Vec<String> = steps.iter().skip(1).map(|step| step.to_string()).collect();
+    let others: Vec<String> = steps.iter().skip(1).map(ToString::to_string).collect();
     let Some(first) = steps.into_iter().next() else {
         return CommandError::new(Kind::Internal, "The build failed, but none of its steps did");
     };
@@ -132,9 +132,10 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             let more = wrote.len().saturating_sub(WROTE);
             let shown = wrote[..wrote.len() - more].join(", ");
             let more = if more > 0 { format!(" (+ {more})") } else { String::new() };
-            let hint = match wrote.is_empty() {
-                true => "it wrote nothing".to_owned(),
-                false => format!("it wrote: {shown}{more}"),
+            let hint = if wrote.is_empty() {
+                "it wrote nothing".to_owned()
+            } else {
+                format!("it wrote: {shown}{more}")
             };
             (Kind::Step, vec![hint], Detail::None)
         }

@@ -88,7 +88,7 @@ impl Table {
 
     /// Adds a line.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.into());
     }
 
     /// The lines.

@@ -15,9 +15,9 @@ pub(super) fn python(project: &Project) -> Draft {
     packages.extend(wanted.iter().map(|name| python_package(name)));
     packages.dedup();
     let entry = project.first(&["main.py", "app.py", "wsgi.py", "server.py", "manage.py"]);
-    let entry = entry
-        .map(str::to_owned)
-        .or_else(|| project.files.iter().find(|f| f.ends_with(".py") && *f != "setup.py").cloned());
+    let entry = entry.map(str::to_owned).or_else(|| {
+        project.files.iter().find(|f| super::is_python(f) && *f != "setup.py").cloned()
+    });
     let entry = entry.unwrap_or_else(|| "main.py".to_owned());
     let source = project.text(&entry);
     let flask = source.lines().find_map(|line| {

@@ -23,7 +23,7 @@ fn a_flask_app() {
     assert_eq!(draft.run_flags(), " --network host");
     assert_eq!(
         draft.spec(),
-        r##"# A Python web app (flask), main.py, upon Debian's Python.
+        r#"# A Python web app (flask), main.py, upon Debian's Python.
 # `reimage build` builds it, `reimage run images.my-shop --network host` runs it.
 let re = import "reimage.ncl" in
 {
@@ -54,7 +54,7 @@ let re = import "reimage.ncl" in
     },
   },
 } | re.Spec
-"##
+"#
     );
 }
 
