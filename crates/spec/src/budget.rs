@@ -2,7 +2,12 @@
 //!
 //! Past a limit it unwinds with [`Exceeded`], caught where the evaluation was started.
 
-use std::{fs::File, os::unix::fs::FileExt, panic, time::Duration};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    panic,
+    time::{Duration, Instant},
+};
 
 use nickel_lang_core::{
     eval::{
@@ -13,14 +18,13 @@ use nickel_lang_core::{
     identifier::Ident,
     term::{BindingType, record::FieldDeps},
 };
-use rustix::time::{ClockId, clock_gettime};
 
 /// What an evaluation may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvalLimits {
     /// Thunks made or entered; about three million a second.
     pub operations: u64,
-    /// Processor time: on a busy machine an evaluation may take as long as it likes.
+    /// Wall time.
     pub time: Duration,
     /// Bytes by which the process may grow.
     pub memory: u64,
@@ -45,7 +49,7 @@ pub(crate) struct Budget {
     inner: CBNCache,
     operations: u64,
     limits: EvalLimits,
-    deadline: Option<Duration>,
+    deadline: Option<Instant>,
     memory: Option<Memory>,
 }
 
@@ -79,7 +83,7 @@ impl Budget {
     /// Starts counting.
     pub(crate) fn start(&mut self, limits: EvalLimits) {
         self.limits = limits;
-        self.deadline = processor_time().checked_add(limits.time);
+        self.deadline = Instant::now().checked_add(limits.time);
         self.memory = Memory::new(limits.memory);
     }
 
@@ -95,7 +99,7 @@ impl Budget {
         if self.operations > self.limits.operations {
             exceed(Exceeded::Operations);
         }
-        if self.deadline.is_some_and(|deadline| processor_time() > deadline) {
+        if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
             exceed(Exceeded::Time);
         }
         let grown = |m: &Memory| m.resident().is_some_and(|resident| resident > m.most);
@@ -108,12 +112,6 @@ impl Budget {
         value.as_string().is_some_and(|s| s.len() >= LARGE)
             || value.as_array().is_some_and(|a| a.len() >= LARGE)
     }
-}
-
-/// What this thread has used of a processor.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 fn exceed(limit: Exceeded) -> ! {
