@@ -2,12 +2,7 @@
 //!
 //! Past a limit it unwinds with [`Exceeded`], caught where the evaluation was started.
 
-use std::{
-    fs::File,
-    os::unix::fs::FileExt,
-    panic,
-    time::{Duration, Instant},
-};
+use std::{fs::File, os::unix::fs::FileExt, panic, time::Duration};
 
 use nickel_lang_core::{
     eval::{
@@ -18,13 +13,14 @@ use nickel_lang_core::{
     identifier::Ident,
     term::{BindingType, record::FieldDeps},
 };
+use rustix::time::{ClockId, clock_gettime};
 
 /// What an evaluation may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EvalLimits {
     /// Thunks made or entered; about three million a second.
     pub operations: u64,
-    /// Wall time.
+    /// Processor time: on a busy machine an evaluation may take as long as it likes.
     pub time: Duration,
     /// Bytes by which the process may grow.
     pub memory: u64,
@@ -49,7 +45,7 @@ pub(crate) struct Budget {
     inner: CBNCache,
     operations: u64,
     limits: EvalLimits,
-    deadline: Option<Instant>,
+    deadline: Option<Duration>,
     memory: Option<Memory>,
 }
 
@@ -83,7 +79,7 @@ impl Budget {
     /// Starts counting.
     pub(crate) fn start(&mut self, limits: EvalLimits) {
         self.limits = limits;
-        self.deadline = Instant::now().checked_add(limits.time);
+        self.deadline = processor_time().checked_add(limits.time);
         self.memory = Memory::new(limits.memory);
     }
 
@@ -99,7 +95,7 @@ impl Budget {
         if self.operations > self.limits.operations {
             exceed(Exceeded::Operations);
         }
-        if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
+        if self.deadline.is_some_and(|deadline| processor_time() > deadline) {
             exceed(Exceeded::Time);
         }
         let grown = |m: &Memory| m.resident().is_some_and(|resident| resident > m.most);
@@ -112,6 +108,12 @@ impl Budget {
         value.as_string().is_some_and(|s| s.len() >= LARGE)
             || value.as_array().is_some_and(|a| a.len() >= LARGE)
     }
+}
+
+/// What this thread has used of a processor.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn exceed(limit: Exceeded) -> ! {

@@ -165,9 +165,7 @@ fn nesting_beyond_all_measure() {
     let operators = error(&project(&[("spec.ncl", spec.as_bytes())]));
     assert_eq!(operators, "error: `spec.ncl` is nested too deeply\n\n");
     let spec = "[".repeat(1_000_000);
-    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @r"
-    error: `spec.ncl` is nested too deeply
-    ");
+    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @"error: `spec.ncl` is nested too deeply");
 }
 
 #[test]
@@ -248,7 +246,5 @@ fn projects_and_locks() {
 #[test]
 fn a_spec_larger_than_any() {
     let spec = "# a comment\n".repeat(200_000);
-    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @r"
-    error: cannot read `spec.ncl`: it is larger than 2 MiB
-    ");
+    insta::assert_snapshot!(error(&project(&[("spec.ncl", spec.as_bytes())])), @"error: cannot read `spec.ncl`: it is larger than 2 MiB");
 }
