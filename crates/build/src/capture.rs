@@ -16,7 +16,7 @@ use crate::baseline::FILE_TIME;
 
 /// A written file system that cannot be kept.
 #[derive(Debug, Error)]
-pub enum KeepError {
+pub(crate) enum KeepError {
     /// It could not be read.
     #[error("`/{}` that the step wrote could not be read", String::from_utf8_lossy(&.0.path))]
     Read(#[source] CaptureError),

@@ -18,7 +18,7 @@ use crate::{
 
 /// A copy that cannot be made.
 #[derive(Debug, Error)]
-pub enum CopyError {
+pub(crate) enum CopyError {
     /// There is nothing at `path`.
     #[error("There is no `{path}` in what it copies from{}", there(.nearest))]
     NothingThere {

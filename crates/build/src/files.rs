@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Files that make no tree.
 #[derive(Debug, Error)]
-pub enum FilesError {
+pub(crate) enum FilesError {
     /// Such as a path below a file.
     #[error(transparent)]
     Tree(#[from] TreeError),

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// A user that cannot be.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-pub enum UserError {
+pub(crate) enum UserError {
     /// A name that the root does not know.
     #[error("There is no user `{name}` in the /etc/passwd of the root")]
     Unknown {
@@ -21,15 +21,15 @@ pub enum UserError {
 
 /// Numbers of a user, and where it is at home.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// User.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// Groups of which it is a member besides.
-    pub groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
     /// The home of its passwd entry, else `/`.
-    pub home: String,
+    pub(crate) home: String,
 }
 
 /// Finds `user` (`NAME`, `UID`, `UID:GID`, `NAME:GROUP`) in the texts of /etc/passwd and /etc/group.

@@ -233,7 +233,7 @@ fn fetch_cached(
 
 /// Reads an index whole, whatever compresses it.
 fn decompress(file: File) -> io::Result<String> {
-    let (_, reader) = crate::archive::decompress(io::BufReader::new(file))?;
+    let reader = crate::archive::decompress(io::BufReader::new(file))?;
     let mut bytes = Vec::new();
     reader.take(MAX_INDEX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_INDEX {
