@@ -18,12 +18,32 @@ fn version() {
 
 #[test]
 fn misspelt_verb() {
-    assert_snapshot!(TestEnv::new().reimage(["biuld"]), @"");
+    assert_snapshot!(TestEnv::new().reimage(["biuld"]), @"
+    ------- stderr -------
+    error: unrecognized subcommand 'biuld'
+
+      tip: a similar subcommand exists: 'build'
+
+    Usage: reimage [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    [exit status: 64]
+    ");
 }
 
 #[test]
 fn misspelt_flag() {
-    assert_snapshot!(TestEnv::new().reimage(["config", "--fromat", "json"]), @"");
+    assert_snapshot!(TestEnv::new().reimage(["config", "--fromat", "json"]), @"
+    ------- stderr -------
+    error: unexpected argument '--fromat' found
+
+      tip: a similar argument exists: '--format'
+
+    Usage: reimage config --format <FORMAT>
+
+    For more information, try '--help'.
+    [exit status: 64]
+    ");
 }
 
 #[test]
@@ -47,5 +67,10 @@ fn without_a_home() {
     let env = TestEnv::new();
     let mut command = env.command();
     command.env_remove("HOME").env_remove("XDG_CACHE_HOME").arg("config");
-    assert_snapshot!(env.run(&mut command), @"");
+    assert_snapshot!(env.run(&mut command), @"
+    ------- stderr -------
+    error: Neither `XDG_CACHE_HOME` nor `HOME` names a directory to keep files in
+    hint: set `HOME` or `XDG_CACHE_HOME` to an absolute path
+    [exit status: 3]
+    ");
 }

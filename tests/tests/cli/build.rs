@@ -39,7 +39,12 @@ fn an_image_and_an_export() {
     let env = TestEnv::new();
     env.file("spec.ncl", HELLO);
     let first = env.reimage(["build"]).expect(0);
-    assert_snapshot!(first, @"");
+    assert_snapshot!(first, @"
+    images.hello sha256:cc2a69f3a7efb83b193b44f1ff8b075912ec26ec7a5366232f7ac0e9efdea06b
+    exports.text ac33980851707e96e038a668d1726abd007f23287cfad01fe5bdae13dd026887
+    ------- stderr -------
+    Run it: reimage run images.hello
+    ");
     let second = env.reimage(["build"]).expect(0);
     assert_eq!(first.out(), second.out());
 }
@@ -53,8 +58,22 @@ fn an_argument_changes_the_digest() {
     let set = env.reimage(["build", "images.hello", "--set", "args.greeting=\"Hi\""]).expect(0).out();
     assert_ne!(plain, other);
     assert_eq!(other, set);
-    assert_snapshot!(env.reimage(["build", "--arg", "greting=Hi"]), @"");
-    assert_snapshot!(env.reimage(["build", "--arg", "greeting"]), @"");
+    assert_snapshot!(env.reimage(["build", "--arg", "greting=Hi"]), @"
+    ------- stderr -------
+    error: no argument `greting`
+      ┌─ --arg:1:1
+      │
+    1 │ greting=Hi
+      │ ^^^^^^^ did you mean `greeting`?
+      │
+      = `args`: greeting
+    [exit status: 1]
+    ");
+    assert_snapshot!(env.reimage(["build", "--arg", "greeting"]), @"
+    ------- stderr -------
+    error: Bad `--arg`: Expected `NAME=VALUE`, got `greeting`
+    [exit status: 64]
+    ");
 }
 
 #[test]
@@ -68,7 +87,17 @@ fn exports_are_written() {
 #[test]
 fn a_failing_step() {
     let env = with_steps(r#"    bad | re.Run = { from = root, script = "echo out; echo err >&2; exit 7" },"#);
-    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"");
+    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"
+    ------- stderr -------
+       start steps.bad
+    │ out
+    │ err
+    error: Step `steps.bad` failed: its command exited with status 7
+    hint: `reimage log steps.bad` shows all that it wrote
+    hint: `reimage shell steps.bad` stands in its place
+    hint: it is written at spec.ncl:5:20
+    [exit status: 2]
+    ");
     assert_eq!(env.reimage(["log", "steps.bad"]).expect(0).out(), "out\nerr");
 }
 
@@ -77,7 +106,14 @@ fn an_output_that_was_not_written() {
     let env = with_steps(
         r#"    bad | re.Run = { from = root, script = "echo x > /a", outputs = ["/b"] },"#,
     );
-    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"");
+    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"
+    ------- stderr -------
+       start steps.bad
+    error: Step `steps.bad` did not write `/b`, which its `outputs` name
+    hint: it wrote: /a
+    hint: it is written at spec.ncl:5:20
+    [exit status: 2]
+    ");
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn a_good_spec() {
     let env = TestEnv::new();
     env.file("spec.ncl", r#"let re = import "reimage.ncl" in
 { steps = { a | re.Files = { files."/a" = "a" } }, images = { i | re.Image = { layers = [steps.a] } } } | re.Spec"#);
-    assert_snapshot!(env.reimage(["check"]), @"");
+    assert_snapshot!(env.reimage(["check"]), @"spec.ncl: no mistake found");
 }
 
 #[test]
@@ -16,7 +16,15 @@ fn a_misspelt_field() {
     let env = TestEnv::new();
     env.file("spec.ncl", r#"let re = import "reimage.ncl" in
 { steps = { a | re.Files = { flies."/a" = "a" } } } | re.Spec"#);
-    assert_snapshot!(env.reimage(["check"]), @"");
+    assert_snapshot!(env.reimage(["check"]), @r#"
+    ------- stderr -------
+    error: `re.Files` has no field `flies`
+      ┌─ spec.ncl:2:30
+      │
+    2 │ { steps = { a | re.Files = { flies."/a" = "a" } } } | re.Spec
+      │                              ^^^^^ did you mean `files`?
+    [exit status: 1]
+    "#);
 }
 
 #[test]
@@ -35,7 +43,11 @@ fn for_editors() {
 
 #[test]
 fn no_spec() {
-    assert_snapshot!(TestEnv::new().reimage(["check"]), @"");
+    assert_snapshot!(TestEnv::new().reimage(["check"]), @"
+    ------- stderr -------
+    error: No spec at `[ROOT]/work/spec.ncl`: `reimage init` writes one
+    [exit status: 64]
+    ");
 }
 
 #[test]
@@ -43,5 +55,11 @@ fn a_broken_lock() {
     let env = TestEnv::new();
     env.file("spec.ncl", r#"let re = import "reimage.ncl" in { steps = {} } | re.Spec"#);
     env.file("reimage.lock", "<<<<<<< ours\nversion = 1\n");
-    assert_snapshot!(env.reimage(["check"]), @"");
+    assert_snapshot!(env.reimage(["check"]), @"
+    ------- stderr -------
+    error: The lock `[ROOT]/work/reimage.lock` cannot be read
+      Caused by: Line 1 is the mark of an unresolved merge; take one side and run `reimage lock`, which adds what is missing
+    hint: take it back from version control, or delete it and run `reimage lock`
+    [exit status: 1]
+    ");
 }

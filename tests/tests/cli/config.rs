@@ -7,21 +7,34 @@ use reimage_tests::TestEnv;
 fn a_file_and_a_flag() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n[debian]\nmirrors = [\"http://127.0.0.1:1/debian\"]\n");
-    assert_snapshot!(env.reimage(["config", "--store", "here"]), @"");
+    assert_snapshot!(env.reimage(["config", "--store", "here"]), @r#"
+    store.path = "[ROOT]/work/here"   # --store
+    build.jobs = 3                                      # [ROOT]/config/reimage/config.toml
+    debian.mirrors = ["http://127.0.0.1:1/debian"]      # [ROOT]/config/reimage/config.toml
+    debian.security_mirrors = []                        # default: the machine's apt sources
+    debian.keyrings = []                                # default: the machine's
+    sandbox.ids = "auto"                                # default: what the machine offers
+    "#);
 }
 
 #[test]
 fn for_programs() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n");
-    assert_snapshot!(env.reimage(["config", "--format", "json"]), @"");
+    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"sandbox.ids":{"origin":"default","value":"auto"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
 }
 
 #[test]
 fn an_unknown_key() {
     let env = TestEnv::new();
     env.config("[debian]\nmirors = [\"http://127.0.0.1:1/debian\"]\n");
-    assert_snapshot!(env.reimage(["config"]), @"");
+    assert_snapshot!(env.reimage(["config"]), @"
+    ------- stderr -------
+    error: [ROOT]/config/reimage/config.toml:2:1: unknown field `mirors`, expected one of `mirrors`, `security_mirrors`, `keyrings`
+    hint: did you mean `mirrors`?
+    hint: `reimage config` prints every key and its value
+    [exit status: 64]
+    ");
 }
 
 #[test]
@@ -30,5 +43,9 @@ fn not_text() {
     let file = env.root().join("config/reimage/config.toml");
     env.config("");
     fs_err::write(file, b"\xff\xfe").expect("writable");
-    assert_snapshot!(env.reimage(["config"]), @"");
+    assert_snapshot!(env.reimage(["config"]), @"
+    ------- stderr -------
+    error: `[ROOT]/config/reimage/config.toml` is not UTF-8 text
+    [exit status: 64]
+    ");
 }

@@ -23,8 +23,14 @@ fn env() -> TestEnv {
 #[test]
 fn listed_inspected_and_its_history() {
     let env = env();
-    assert_snapshot!(env.reimage(["images"]), @"");
-    assert_snapshot!(env.reimage(["history", "hello:1.0"]), @"");
+    assert_snapshot!(env.reimage(["images"]), @"
+    NAME        DIGEST         PLATFORM      SIZE
+    hello:1.0   39f6dabdb18c   linux/amd64   101 B
+    ");
+    assert_snapshot!(env.reimage(["history", "hello:1.0"]), @"
+    LAYER          SIZE    MADE BY
+    b863e92b1f97   101 B   FILES /hello.txt
+    ");
     let inspected = env.reimage(["inspect", "images.hello"]).expect(0);
     assert!(inspected.out().contains(r#""Cmd": ["#), "{inspected}");
 }
@@ -32,16 +38,32 @@ fn listed_inspected_and_its_history() {
 #[test]
 fn tagged_and_removed() {
     let env = env();
-    assert_snapshot!(env.reimage(["tag", "hello:1.0", "hello", "registry.example/team/hello:2"]), @"");
-    assert_snapshot!(env.reimage(["images"]), @"");
-    assert_snapshot!(env.reimage(["remove", "hello:1.0"]), @"");
-    assert_snapshot!(env.reimage(["remove", "hello:latest", "registry.example/team/hello:2"]), @"");
-    assert_snapshot!(env.reimage(["images"]), @"");
+    assert_snapshot!(env.reimage(["tag", "hello:1.0", "hello", "registry.example/team/hello:2"]), @"
+    hello:latest
+    registry.example/team/hello:2
+    ");
+    assert_snapshot!(env.reimage(["images"]), @"
+    NAME                            DIGEST         PLATFORM      SIZE
+    hello:1.0                       39f6dabdb18c   linux/amd64   101 B
+    hello:latest                    39f6dabdb18c   linux/amd64   101 B
+    registry.example/team/hello:2   39f6dabdb18c   linux/amd64   101 B
+    ");
+    assert_snapshot!(env.reimage(["remove", "hello:1.0"]), @"Removed hello:1.0");
+    assert_snapshot!(env.reimage(["remove", "hello:latest", "registry.example/team/hello:2"]), @"
+    Removed hello:latest
+    Removed registry.example/team/hello:2
+    Removed sha256:39f6dabdb18c5c8ebcdfd19c62fe5ba249b0d8c9c976d4f5139db047ec65388f
+    ");
+    assert_snapshot!(env.reimage(["images"]), @"NAME   DIGEST   PLATFORM   SIZE");
 }
 
 #[test]
 fn a_name_that_is_not_here() {
-    assert_snapshot!(env().reimage(["inspect", "helo:1.0"]), @"");
+    assert_snapshot!(env().reimage(["inspect", "helo:1.0"]), @r#"
+    ------- stderr -------
+    {"causes":[],"event":"error","exit":64,"hints":["`reimage images` lists what is here","did you mean `hello:1.0`?"],"kind":"usage","message":"No image `helo:1.0`"}
+    [exit status: 64]
+    "#);
 }
 
 #[test]
@@ -67,14 +89,31 @@ fn saved_and_imported() {
     }
     let _ = env.reimage(["save", "hello:1.0", "--format", "rootfs-dir", "-o", "root"]).expect(0);
     assert_eq!(env.read("root/hello.txt"), "Hello\n");
-    assert_snapshot!(env.reimage(["save", "hello:1.0", "--format", "oci-dir", "-o", "root"]), @"");
-    assert_snapshot!(env.reimage(["save", "hello:1.0", "--format", "oci-dir"]), @"");
+    assert_snapshot!(env.reimage(["save", "hello:1.0", "--format", "oci-dir", "-o", "root"]), @"
+    ------- stderr -------
+    error: [ROOT]/work/root is not an empty directory: name one that is not there yet
+    [exit status: 64]
+    ");
+    assert_snapshot!(env.reimage(["save", "hello:1.0", "--format", "oci-dir"]), @"
+    ------- stderr -------
+    error: A directory needs a place: `--output DIR`
+    [exit status: 64]
+    ");
 }
 
 #[test]
 fn a_file_that_is_no_archive() {
     let env = env();
     env.file("x.tar", "this is no archive at all");
-    assert_snapshot!(env.reimage(["import", "x.tar"]), @"");
-    assert_snapshot!(env.reimage(["import", "nowhere.tar"]), @"");
+    assert_snapshot!(env.reimage(["import", "x.tar"]), @"
+    ------- stderr -------
+    error: It is no archive of images
+      Caused by: The layer is not a valid archive at byte 0: it ends within a header
+    [exit status: 64]
+    ");
+    assert_snapshot!(env.reimage(["import", "nowhere.tar"]), @"
+    ------- stderr -------
+    error: failed to open file `[ROOT]/work/nowhere.tar`: No such file or directory (os error 2)
+    [exit status: 3]
+    ");
 }

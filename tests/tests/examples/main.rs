@@ -130,12 +130,21 @@ fn python_web_answers_and_others_can_read_it() {
     let archive = env.path("web.tar");
     let archive = archive.to_str().expect("a temporary path is text");
     env.reimage(["save", "images.web", "--format", "oci", "-o", archive]).expect(0).out();
-    let inspected = output(Command::new("skopeo").args(["inspect", "--format", "{{.Digest}}"]).arg(format!("oci-archive:{archive}")));
+    let inspected = output(
+        Command::new("skopeo")
+            .args(["inspect", "--format", "{{.Digest}}"])
+            .arg(format!("oci-archive:{archive}")),
+    );
     assert_eq!(inspected.trim(), digest, "skopeo sees the digest that we print");
 
     // umoci keeps owners only as root; as anybody else it maps them away.
     let layout = format!("{}:web", env.path("layout").display());
-    output(Command::new("skopeo").args(["copy", "--quiet"]).arg(format!("oci-archive:{archive}")).arg(format!("oci:{layout}")));
+    output(
+        Command::new("skopeo")
+            .args(["copy", "--quiet"])
+            .arg(format!("oci-archive:{archive}"))
+            .arg(format!("oci:{layout}")),
+    );
     let bundle = env.path("bundle");
     let mut unpack = Command::new("umoci");
     unpack.args(["unpack", "--image", &layout]).arg(&bundle);
@@ -150,7 +159,9 @@ fn python_web_answers_and_others_can_read_it() {
 }
 
 fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: `cargo xtask test` installs it"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}: `cargo xtask test` installs it"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -87,7 +87,7 @@ fn made_after_setuid(lab: &Lab) {
 fn ids_are_the_process_s_own(lab: &Lab) {
     let script = r#"sub ids { sprintf '%d,%d,%d,%d', syscall(102),syscall(107),syscall(104),syscall(108) }
         print ids(); my $p=fork; if(!$p){ setids(33,44,7,9); print ' ',ids(); print ' ',syscall(117,0,0,0)<0?$!+0:0;
-        my $g="\0"x64; my $n=syscall(115,16,$g); print ' ',join '+',unpack "L$n",$g; 
+        my $g="\0"x64; my $n=syscall(115,16,$g); print ' ',join '+',unpack "L$n",$g;
         fork and exit; select undef,undef,undef,0.1; print ' ',ids(); exec '/bin/sh','-c','printf " "; id -u' } waitpid $p,0; select undef,undef,undef,0.4;
         print ids(),' ',syscall(113,-1,33)<0?$!+0:0,' ',ids(),' ',syscall(113,-1,0)<0?$!+0:0,' ',ids();
         my $r=pack 'QQ',0,0; syscall(97,10,$r); print ' ',join ',',map{$_==~0?'inf':$_}unpack 'QQ',$r"#;
