@@ -35,6 +35,7 @@ impl Ran {
 
     /// Panics, showing all, unless it returned `status`.
     #[track_caller]
+    #[must_use = "it says what was printed"]
     pub fn expect(self, status: i32) -> Self {
         assert_eq!(self.status, Some(status), "\n{self}");
         self

@@ -18,7 +18,13 @@ const FULL: [&str; 5] = ["hello", "distroless", "c-multistage", "python-web", "m
 /// A plain user that need not exist: nothing looks it up.
 const PLAIN: u32 = 54_321;
 
+const DAY: Duration = Duration::from_hours(24);
+
+/// F, from 1970 on.
+const F: Duration = Duration::from_hours(498_192);
+
 /// One way to build.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing that happens or does not")]
 struct Way {
     name: &'static str,
     /// Where the checkout lies, below the scratch directory.
@@ -239,8 +245,8 @@ fn copy(from: &Path, to: &Path, way: &Way) -> std::io::Result<()> {
         let executable = entry.metadata()?.permissions().mode() & 0o100;
         let mode = if executable == 0 { 0o666 } else { 0o777 };
         fs::set_permissions(&target, fs::Permissions::from_mode(mode & !mask))?;
-        let days = Duration::from_secs(86_400 * way.days.unsigned_abs());
-        let f = SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_491_200);
+        let days = DAY * u32::try_from(way.days.unsigned_abs()).unwrap_or(0);
+        let f = SystemTime::UNIX_EPOCH + F;
         let time = if way.days < 0 { f - days } else { f + days };
         fs::OpenOptions::new().write(true).open(&target)?.set_modified(time)?;
     }

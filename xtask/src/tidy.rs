@@ -95,11 +95,6 @@ fn every_file_says_what_it_is() {
             "{} does not begin with `//!`",
             path.display()
         );
-        assert!(
-            !text.lines().any(|line| line.ends_with(' ')),
-            "{} has trailing spaces",
-            path.display()
-        );
         let body = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let lines = body.lines().count();
         assert!(lines <= MAX_LINES, "{} has {lines} lines, more than {MAX_LINES}", path.display());

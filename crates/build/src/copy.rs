@@ -13,14 +13,14 @@ use thiserror::Error;
 use crate::{
     StepError,
     engine::{Engine, Made},
-    stack::{Stack, Value},
+    stack::Stack,
 };
 
 /// A copy that cannot be made.
 #[derive(Debug, Error)]
 pub(crate) enum CopyError {
     /// There is nothing at `path`.
-    #[error("There is no `{path}` in what it copies from{}", there(.nearest))]
+    #[error("There is no `{path}` in what it copies from{}", there(.nearest.as_ref()))]
     NothingThere {
         /// The path.
         path: TreePath,
@@ -47,7 +47,7 @@ pub(crate) enum CopyError {
     Path(#[from] reimage_castore::PathError),
 }
 
-fn there(nearest: &Option<(TreePath, Vec<String>)>) -> String {
+fn there(nearest: Option<&(TreePath, Vec<String>)>) -> String {
     match nearest {
         None => String::new(),
         Some((at, names)) if names.is_empty() => format!("; `{at}` is empty"),
@@ -58,10 +58,7 @@ fn there(nearest: &Option<(TreePath, Vec<String>)>) -> String {
 /// Makes the copy, or finds it made.
 pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Copy) -> Result<Made, StepError> {
     let single = match step.from[..] {
-        [one] => match &engine.made(one).value {
-            Value::Tree(tree, digest) => Some((tree.clone(), *digest)),
-            Value::Diff(..) | Value::Image => None,
-        },
+        [one] => engine.made(one).value.tree(),
         _ => None,
     };
     let root = TreePath::root();
@@ -82,13 +79,12 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Copy) -> Result<Made,
         mtime: step.mtime,
     });
     engine.pure(&action.digest(), || {
-        let (view, tree) = match &single {
-            Some((tree, _)) => (View::new(vec![Arc::new(Diff::of_tree(tree))]), tree.clone()),
-            None => {
-                let view = stack.view();
-                let tree = view.tree().map_err(|e| engine.error(id, e))?;
-                (view, Arc::new(tree))
-            }
+        let (view, tree) = if let Some((tree, _)) = &single {
+            (View::new(vec![Arc::new(Diff::of_tree(tree))]), tree.clone())
+        } else {
+            let view = stack.view();
+            let tree = view.tree().map_err(|e| engine.error(id, e))?;
+            (view, Arc::new(tree))
         };
         copy(&view, &tree, step).map_err(|e| engine.error(id, e))
     })

@@ -166,14 +166,14 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl FnOnce() -> Result<ActionResult, StepError>,
     ) -> Result<Made, StepError> {
-        let made = |value, millis| Made { value, action: Some(*action), millis };
+        let kept = |value, millis| Made { value, action: Some(*action), millis };
         if let Some(value) = self.look_up(action)? {
-            return Ok(made(value, None));
+            return Ok(kept(value, None));
         }
         let _once = self.store().once(action)?;
         // Whoever held the lock may have made it.
         if let Some(value) = self.look_up(action)? {
-            return Ok(made(value, None));
+            return Ok(kept(value, None));
         }
         self.say(Event::Started { step: id, name: self.name(id) });
         let result = make()?;
@@ -182,7 +182,7 @@ impl<'a> Engine<'a> {
         for message in result.notes {
             self.say(Event::Warning { name: self.name(id), message });
         }
-        Ok(made(self.value(&result.output)?, Some(millis)))
+        Ok(kept(self.value(&result.output)?, Some(millis)))
     }
 
     /// A tree that was made here, kept.
@@ -198,14 +198,13 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl FnOnce() -> Result<Tree, StepError>,
     ) -> Result<Made, StepError> {
-        let value = match self.look_up(action)? {
-            Some(value) => value,
-            None => {
-                let tree = Arc::new(make()?);
-                let digest = self.store().put_tree(tree.clone())?;
-                self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
-                Value::Tree(tree, digest)
-            }
+        let value = if let Some(value) = self.look_up(action)? {
+            value
+        } else {
+            let tree = Arc::new(make()?);
+            let digest = self.store().put_tree(tree.clone())?;
+            self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
+            Value::Tree(tree, digest)
         };
         Ok(Made { value, action: Some(*action), millis: None })
     }

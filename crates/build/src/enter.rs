@@ -112,10 +112,12 @@ fn container(
 ) -> Result<Execution, StepError> {
     let config = engine.config(id);
     let mut argv = config.entrypoint.clone().unwrap_or_default();
-    match &instead.args[..] {
-        [] => argv.extend(config.cmd.clone().unwrap_or_default()),
-        args => argv.extend(args.iter().cloned()),
-    }
+    let rest = if instead.args.is_empty() {
+        config.cmd.clone().unwrap_or_default()
+    } else {
+        instead.args.clone()
+    };
+    argv.extend(rest);
     if argv.is_empty() && instead.argv.is_none() {
         let error =
             "The image has neither `entrypoint` nor `cmd`: say what to run, `-- PROGRAM ARGS`";

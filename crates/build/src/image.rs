@@ -92,11 +92,11 @@ pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, Lay
     }
     let names: Result<Vec<Reference>, _> = image.tags.iter().map(|tag| tag.parse()).collect();
     let Ok(names) = names else { return Ok(false) };
-    let named = layout.images()?.into_iter().any(|there| {
+    let tagged = layout.images()?.into_iter().any(|there| {
         there.descriptor.digest == image.digest
             && image.tags.iter().all(|tag| there.names.contains(tag))
     });
-    if !named {
+    if !tagged {
         layout.session()?.name(&descriptor, &names)?;
     }
     Ok(true)

@@ -167,9 +167,10 @@ fn pin_debian(
     }
     // What was chosen for this suite before is chosen again where it fits.
     let same_suite = lock.debian.iter().filter(|(other, _)| other.suite == request.suite);
-    let keep: Vec<PackagePin> = match update {
-        true => Vec::new(),
-        false => same_suite.flat_map(|(_, pin)| pin.packages.clone()).collect(),
+    let keep: Vec<PackagePin> = if update {
+        Vec::new()
+    } else {
+        same_suite.flat_map(|(_, pin)| pin.packages.clone()).collect()
     };
     let archives = engine.archives().map_err(|e| engine.error(id, e))?;
     let newest_seen = newest_seen(context, &request.suite)?;
@@ -233,7 +234,7 @@ fn changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
         match old.http.get(url) {
             None => changes.push(LockChange::HttpAdded { url: url.clone() }),
             Some(before) if before != pin => {
-                changes.push(LockChange::HttpMoved { url: url.clone() })
+                changes.push(LockChange::HttpMoved { url: url.clone() });
             }
             Some(_) => {}
         }

@@ -36,6 +36,16 @@ pub(crate) enum Value {
     Image,
 }
 
+impl Value {
+    /// The tree and its digest, if it is one.
+    pub(crate) fn tree(&self) -> Option<(Arc<Tree>, Digest)> {
+        match self {
+            Self::Tree(tree, digest) => Some((tree.clone(), *digest)),
+            Self::Diff(..) | Self::Image => None,
+        }
+    }
+}
+
 /// One layer in its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Layer {

@@ -2,6 +2,8 @@
 //!
 //! All but `hello` take packages from the mirrors that this machine's apt uses.
 
+#![expect(clippy::disallowed_methods, reason = "the order of files is what must not matter")]
+
 use std::{
     os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},

@@ -4,6 +4,8 @@
 //! a directory of .deb files, those of `--from` are installed first; DIRECTORY a root that, say, mmdebstrap made of
 //! the same packages; FILE gets the packages in the order of their configuration. The time of each phase is printed.
 
+#![expect(clippy::print_stdout, clippy::single_match_else, reason = "it is a tool for a terminal")]
+
 use std::{
     collections::BTreeMap,
     error::Error,

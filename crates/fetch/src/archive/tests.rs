@@ -19,7 +19,8 @@ pub(crate) fn member(kind: EntryType, name: &str, link: &str, mode: u32, data: &
     header.set_mode(mode);
     header.set_size(data.len() as u64);
     header.set_mtime(1_000_000_000);
-    (header.set_uid(7), header.set_gid(8));
+    header.set_uid(7);
+    header.set_gid(8);
     if matches!(kind, EntryType::Char | EntryType::Block) {
         header.set_device_major(1).and_then(|()| header.set_device_minor(3)).expect("they fit");
     }
@@ -201,7 +202,8 @@ fn long_names_and_links() {
     let long = format!("{}/{}", "d".repeat(200), "f".repeat(255));
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = Header::new_gnu();
-    (header.set_size(1), header.set_mode(0o644));
+    header.set_size(1);
+    header.set_mode(0o644);
     builder.append_data(&mut header, &long, &b"x"[..]).expect("memory");
     let mut pax = builder.into_inner().expect("memory");
     assert!(read(&pax, 0).expect("it is good").get(&at(&long)).is_some());

@@ -109,6 +109,9 @@ fn example() -> Deb {
         .member(EntryType::Char, "./usr/null", "", 0o666, "")
 }
 
+/// Members of an archive: name and content.
+type Members<'a> = &'a [(&'a str, &'a [u8])];
+
 #[test]
 fn what_a_package_holds() {
     let (store, _directory) = store();
@@ -183,7 +186,7 @@ fn what_is_no_package() {
     assert_eq!(error(b"<html>404</html>"), "`x.deb` is no Debian package: it is no `ar` archive");
     let version: (&str, &[u8]) = ("debian-binary", b"2.0\n");
     let tar = tar_of(&[]);
-    let cases: [(&[(&str, &[u8])], &str); 5] = [
+    let cases: [(Members<'_>, &str); 5] = [
         (&[("debian-binary", b"3.0\n")], "it is not of version 2"),
         (&[("x", b"")], "its first member is not `debian-binary`"),
         (&[version], "it has no `control.tar`"),
