@@ -232,7 +232,7 @@ pub(crate) fn make_all(
 }
 
 /// Makes one step: one file for each way.
-fn make(
+pub(crate) fn make(
     engine: &Engine<'_>,
     id: StepId,
     locals: &BTreeMap<StepId, Digest>,

@@ -26,29 +26,46 @@ use crate::{
 /// The list of packages of a root.
 pub(crate) const STATUS: &str = "var/lib/dpkg/status";
 
-/// The result of `step`: from the store, or by installing.
-pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Made, StepError> {
+/// What the result of `step` is found by.
+pub(crate) fn action(
+    engine: &Engine<'_>,
+    id: StepId,
+    step: &Debian,
+) -> Result<ActionDigest, StepError> {
     let stack = engine.stack_for(&step.from)?;
     let pin = pin(engine, id, &stack)?;
-    let scripts = match step.scripts {
-        plan::Scripts::Run => Scripts::Run,
-        plan::Scripts::Skip => Scripts::Skip,
-    };
-    let action = Action::Debian(DebianAction {
+    Ok(action_upon(step, &stack, pin).digest())
+}
+
+fn action_upon(step: &Debian, stack: &Stack, pin: &DebianPin) -> Action {
+    Action::Debian(DebianAction {
         root: stack.digests(),
         packages: pin.packages.iter().map(|package| package.sha256).collect(),
-        scripts,
+        scripts: scripts(step),
         exclude: step.exclude.clone(),
         platform: Platform::default().to_string(),
         baseline: baseline::VERSION,
         demands: Demands::REAL,
         driver: DRIVER_VERSION,
         scrub: SCRUB_VERSION,
-    });
-    let digest = action.digest();
+    })
+}
+
+fn scripts(step: &Debian) -> Scripts {
+    match step.scripts {
+        plan::Scripts::Run => Scripts::Run,
+        plan::Scripts::Skip => Scripts::Skip,
+    }
+}
+
+/// The result of `step`: from the store, or by installing.
+pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Made, StepError> {
+    let stack = engine.stack_for(&step.from)?;
+    let pin = pin(engine, id, &stack)?;
+    let digest = action_upon(step, &stack, pin).digest();
     engine.memo(id, &digest, || {
         let packages = packages(engine, id, step, pin)?;
-        match scripts {
+        match scripts(step) {
             Scripts::Skip => {
                 let diff = install::unpack_only(engine.store(), &stack.view(), &packages);
                 let diff = diff.map_err(|e| engine.error(id, e))?;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use reimage_castore::{Action, ActionDigest, TreePath};
-use reimage_plan::{Image, Plan, Run, StepId, StepKind};
+use reimage_castore::TreePath;
+use reimage_plan::{Image, Plan, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Limits};
 
 use crate::{
@@ -71,7 +71,7 @@ pub fn enter(
 pub fn log(plan: &Plan, id: StepId, context: &Context<'_>) -> Result<Option<Vec<u8>>, BuildError> {
     let engine = made_below(plan, id, context)?;
     let action = match &plan.step(id).kind {
-        StepKind::Run(step) => Some(action_of(&engine, id, step)?),
+        StepKind::Run(step) => Some(run::action(&engine, id, step)?),
         _ => engine.made(id).action,
     };
     let Some(action) = action else { return Ok(None) };
@@ -83,10 +83,6 @@ pub fn log(plan: &Plan, id: StepId, context: &Context<'_>) -> Result<Option<Vec<
         },
     };
     Ok(log.map(|log| context.store.read(&log)).transpose()?)
-}
-
-fn action_of(engine: &Engine<'_>, id: StepId, step: &Run) -> Result<ActionDigest, StepError> {
-    Ok(Action::Run(run::prepare(engine, id, step)?.action).digest())
 }
 
 /// An engine that has made everything but `id` if that is a `Run`.

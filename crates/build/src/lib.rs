@@ -14,6 +14,7 @@ mod enter;
 mod error;
 mod event;
 mod execute;
+mod explain;
 mod files;
 mod history;
 mod image;
@@ -30,5 +31,6 @@ pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, Tar
 pub use enter::{Entered, Instead, enter, log};
 pub use error::{BuildError, StepError};
 pub use event::Event;
+pub use explain::{Miss, Verdict, Would, explain};
 pub use lock::{LockChange, Locked, Update, lock};
 pub use stack::StackError;

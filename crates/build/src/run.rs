@@ -81,6 +81,15 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
     Ok(Prepared { action, stack, limits })
 }
 
+/// What the result of `run` is found by.
+pub(crate) fn action(
+    engine: &Engine<'_>,
+    id: StepId,
+    run: &Run,
+) -> Result<ActionDigest, StepError> {
+    Ok(Action::Run(prepare(engine, id, run)?.action).digest())
+}
+
 /// The result of `run`: from the store, or by running it.
 pub(crate) fn run(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Made, StepError> {
     let prepared = prepare(engine, id, run)?;

@@ -2,7 +2,9 @@
 
 use std::io;
 
-use reimage_castore::{Action, Digest, Entry, Node, Sha256, Sha256Hasher, Tree, UnpackAction};
+use reimage_castore::{
+    Action, ActionDigest, Digest, Entry, Node, Sha256, Sha256Hasher, Tree, UnpackAction,
+};
 use reimage_fetch as fetch;
 use reimage_plan::{Http, HttpPin, Local, Pin, StepId, Unpack};
 
@@ -32,6 +34,22 @@ pub(crate) fn local(
     io::copy(&mut reader, &mut sha256).map_err(|e| engine.error(id, e))?;
     let name = local.path.display().to_string();
     unpacked(engine, id, &name, unpack, sha256.finish(), || Ok((digest, size)))
+}
+
+/// What a file by its pin, or its contents, is found by.
+pub(crate) fn action(
+    engine: &Engine<'_>,
+    id: StepId,
+    http: &Http,
+) -> Result<ActionDigest, StepError> {
+    let Some(Pin::Http(pin)) = engine.plan.pin(id) else {
+        return Err(engine.error(id, "It is not pinned"));
+    };
+    let action = match &http.unpack {
+        None => Action::Fetch(pin.sha256),
+        Some(unpack) => Action::Unpack(UnpackAction { archive: pin.sha256, strip: unpack.strip }),
+    };
+    Ok(action.digest())
 }
 
 /// A file by its pin, or the contents of the archive that it is.

@@ -14,6 +14,7 @@ mod init;
 mod inspect;
 mod lock;
 mod log;
+mod plan;
 mod prune;
 mod remove;
 mod run;
@@ -37,6 +38,7 @@ pub(crate) enum Verb {
     Lock(lock::LockArgs),
     Check(check::CheckArgs),
     Graph(graph::GraphArgs),
+    Plan(plan::PlanArgs),
     Log(log::LogArgs),
     Shell(shell::ShellArgs),
     Run(run::RunArgs),
@@ -63,6 +65,7 @@ impl Verb {
             Self::Lock(args) => args.format.format,
             Self::Check(args) => args.format.format,
             Self::Graph(args) => args.format(),
+            Self::Plan(args) => args.output.format,
             Self::Images(args) => args.output.format,
             Self::History(args) => args.output.format,
             Self::Import(args) => args.output.format,
@@ -89,6 +92,7 @@ impl Verb {
             Self::Lock(args) => lock::run(args, app),
             Self::Check(args) => check::run(args, app),
             Self::Graph(args) => graph::run(args, app),
+            Self::Plan(args) => plan::run(args, app),
             Self::Log(args) => log::run(args, app),
             Self::Shell(args) => shell::run(args, app),
             Self::Run(args) => run::run(args, app),
