@@ -22,4 +22,4 @@ macro_rules! modules {
     };
 }
 
-modules!(arguments, build, check, completions, config, doctor, graph, images, init, run);
+modules!(arguments, build, check, completions, config, doctor, graph, images, init, plan, run);
