@@ -14,6 +14,17 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     }
 }
 
+/// What a program prints; its failure is the error.
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.map_err(|error| format!("Cannot start `{program}`: {error}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let error = String::from_utf8_lossy(&output.stderr);
+    Err(format!("`{program} {}` failed: {}", arguments.join(" "), error.trim_end()))
+}
+
 /// Runs every test of the workspace in one profile, so that nothing is compiled twice.
 pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
     let mut all = vec!["test", "--workspace", "--release"];

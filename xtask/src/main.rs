@@ -26,9 +26,11 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let result = match verb.as_str() {
         "check" => check::check(),
-        "test" => setup::install().and_then(|()| command::test(&rest)),
+        "test" => setup::install(&setup::TESTS).and_then(|()| command::test(&rest)),
         "repro" => repro::repro(rest.iter().any(|argument| argument == "--full")),
-        "ci" => check::check().and_then(|()| setup::install()).and_then(|()| command::test(&rest)),
+        "ci" => check::check()
+            .and_then(|()| setup::install(&setup::TESTS))
+            .and_then(|()| command::test(&rest)),
         _ => Err(USAGE.to_owned()),
     };
     match result {

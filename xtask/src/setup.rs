@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use crate::command::run;
 
-/// Programs, each with the Debian package that has it.
-const PROGRAMS: [(&str, &str); 8] = [
+/// Programs that the tests need, each with the Debian package that has it.
+pub(crate) const TESTS: [(&str, &str); 8] = [
     ("bwrap", "bubblewrap"),
     ("busybox", "busybox-static"),
     ("crun", "crun"),
@@ -16,9 +16,9 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("xz", "xz-utils"),
 ];
 
-/// Installs what is missing; without root it names the command instead.
-pub(crate) fn install() -> Result<(), String> {
-    let missing: Vec<_> = PROGRAMS
+/// Installs the programs that are missing; without root it names the command instead.
+pub(crate) fn install(programs: &[(&str, &str)]) -> Result<(), String> {
+    let missing: Vec<_> = programs
         .iter()
         .filter(|(program, _)| !there(program))
         .map(|(_, package)| *package)
@@ -28,7 +28,7 @@ pub(crate) fn install() -> Result<(), String> {
     }
     let command = format!("apt-get install -y {}", missing.join(" "));
     if !is_root() {
-        return Err(format!("The tests need programs that are not here; run as root: {command}"));
+        return Err(format!("Programs are missing that this needs; run as root: {command}"));
     }
     run("apt-get", &["update", "-qq"])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
@@ -42,7 +42,7 @@ fn there(program: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
