@@ -39,6 +39,8 @@ pub struct Context<'a> {
     pub jobs: usize,
     /// After a failure go on with what does not need it.
     pub keep_going: bool,
+    /// Bytes of memory that what running steps write may take, all together; a step that writes more runs on disk.
+    pub memory: u64,
     /// The present time: whether an index has expired. It enters nothing else.
     pub now: SystemTime,
     /// Who hears what happens; called from any thread.

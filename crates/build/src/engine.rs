@@ -11,7 +11,7 @@ use reimage_castore::{
 use reimage_fetch::debian::{Archives, SourcesError};
 use reimage_oci::Config;
 use reimage_plan::{Place, Plan, StepId, StepKind};
-use reimage_sandbox::Zygote;
+use reimage_sandbox::{UpperOn, Zygote};
 
 use crate::{
     Context, Event, StepError, config,
@@ -47,6 +47,8 @@ pub(crate) struct Engine<'a> {
     configs: Vec<Option<Arc<Config>>>,
     archives: OnceLock<Archives<'a>>,
     composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
+    /// Bytes that a step may write to memory.
+    spill: u64,
 }
 
 impl<'a> Engine<'a> {
@@ -64,6 +66,7 @@ impl<'a> Engine<'a> {
             configs,
             archives: OnceLock::new(),
             composed: Mutex::default(),
+            spill: context.memory / u64::try_from(context.jobs.max(1)).unwrap_or(u64::MAX),
         })
     }
 
@@ -256,6 +259,17 @@ impl<'a> Engine<'a> {
         Ok(Scratch(path))
     }
 
+    /// Where what a step of this name writes goes: memory, unless there is little or the last time was too much for it.
+    pub(crate) fn upper(&self, name: &str) -> Result<UpperOn, StepError> {
+        let disk = self.spill < SPILL_MIN || self.store().target(&spill_key(name))?.is_some();
+        Ok(if disk { UpperOn::Disk } else { UpperOn::Memory { spill: self.spill } })
+    }
+
+    /// Keeps in mind that a step of this name writes more than memory holds.
+    pub(crate) fn remember_spill(&self, name: &str) -> Result<(), StepError> {
+        Ok(self.store().put_target(&spill_key(name), &[])?)
+    }
+
     /// A file without a name: nothing of it is left whatever happens.
     pub(crate) fn temporary(&self, id: StepId) -> Result<std::fs::File, StepError> {
         let path = self.store().tmp_name();
@@ -284,6 +298,15 @@ impl<'a> Engine<'a> {
     ) -> std::sync::MutexGuard<'_, BTreeMap<(Digest, Digest), Digest>> {
         self.composed.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Bytes; with less it is not worth a second run.
+const SPILL_MIN: u64 = 16 << 20;
+
+/// Where it is remembered that a step wrote more than memory holds. Its name will do: it is a hint, of no effect on any
+/// result.
+fn spill_key(name: &str) -> Digest {
+    Digest::of(format!("reimage spill 1\n{name}").as_bytes())
 }
 
 /// Where the log of the last failure of an action is remembered.

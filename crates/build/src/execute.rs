@@ -12,7 +12,7 @@ use std::{
 
 use reimage_castore::{ActionDigest, Digest, TreePath};
 use reimage_plan::StepId;
-use reimage_sandbox::{self as sandbox, Input, Limits, Network, Outcome, Streams, UpperOn};
+use reimage_sandbox::{self as sandbox, Input, Limits, Network, Outcome, Streams, UpperOn, Void};
 
 use crate::{
     Event, StepError,
@@ -90,15 +90,16 @@ impl Execution {
         id: StepId,
         action: &ActionDigest,
     ) -> Result<Executed, StepError> {
-        let scratch = engine.scratch(id)?;
-        let command = self.command(engine, scratch.path())?;
-        let log = Log::new(engine, id)?;
-        // Read off the file system that the command writes to, whose clock is the one that counts.
-        let start = fs_err::metadata(scratch.path())
-            .and_then(|m| m.modified())
-            .map_err(|e| engine.error(id, e))?;
-        let outcome = log.run(engine, id, &command)?;
-        let text = log.finish(engine, id)?;
+        let name = engine.name(id);
+        let mut attempt = self.attempt(engine, id, engine.upper(&name)?)?;
+        if attempt.outcome.voided.iter().any(|void| matches!(void, Void::Spilled { .. })) {
+            drop(attempt);
+            engine.remember_spill(&name)?;
+            let bytes = b"reimage: more than is kept in memory; again, on disk\n".to_vec();
+            engine.say(Event::Output { step: id, name, bytes });
+            attempt = self.attempt(engine, id, UpperOn::Disk)?;
+        }
+        let Attempt { outcome, start, text, scratch } = attempt;
         if !outcome.succeeded() {
             engine.keep_failure(action, text.digest);
             return Err(StepError::Failed {
@@ -114,6 +115,33 @@ impl Execution {
         let millis = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
         Ok(Executed { outcome, hidden, start, log: text.digest, millis, _scratch: scratch })
     }
+
+    fn attempt(
+        &self,
+        engine: &Engine<'_>,
+        id: StepId,
+        upper: UpperOn,
+    ) -> Result<Attempt, StepError> {
+        let scratch = engine.scratch(id)?;
+        let mut command = self.command(engine, scratch.path())?;
+        command.upper = upper;
+        let log = Log::new(engine, id)?;
+        // Read off a file that was just made: the clock that times of files are taken from, which is coarser.
+        let start = fs_err::metadata(scratch.path())
+            .and_then(|m| m.modified())
+            .map_err(|e| engine.error(id, e))?;
+        let outcome = log.run(engine, id, &command)?;
+        Ok(Attempt { outcome, start, text: log.finish(engine, id)?, scratch })
+    }
+}
+
+/// A command that has come to some end.
+struct Attempt {
+    outcome: Outcome,
+    start: SystemTime,
+    text: LogText,
+    /// Dropped last: the outcome's directories lie in it.
+    scratch: Scratch,
 }
 
 impl Executed {

@@ -6,11 +6,13 @@
 mod lock;
 mod mode;
 mod plan;
+mod size;
 mod spec;
 
 pub use lock::{DebianPin, DebianRequest, HttpPin, Lock, LockError, PackagePin};
 pub use mode::{Mode, ModeError};
 pub use plan::{Pin, Plan, PlanError};
+pub use size::{NotASize, Size};
 pub use spec::{
     Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
     Healthcheck, Http, Image, Limits, Local, Owner, Place, Platform, PlatformError, Repository,

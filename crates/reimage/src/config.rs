@@ -13,6 +13,7 @@ use std::{
 };
 
 use clap::Args;
+use reimage_plan::{NotASize, Size};
 use reimage_sandbox::IdsSetting;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) keyrings: Sourced<Vec<PathBuf>>,
     /// Who answers for user ids in a rootless sandbox.
     pub(crate) ids: Sourced<Ids>,
+    /// Memory that files written by running steps may take, all together.
+    pub(crate) memory: Sourced<Memory>,
 }
 
 /// A value and where it was said.
@@ -80,6 +83,25 @@ impl From<Ids> for IdsSetting {
             Ids::Notify => Self::Notify,
             Ids::Newuidmap => Self::Mapped,
         }
+    }
+}
+
+/// A number of bytes, written as in a spec (`sandbox.memory`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Memory(pub(crate) u64);
+
+impl TryFrom<String> for Memory {
+    type Error = NotASize;
+
+    fn try_from(text: String) -> Result<Self, NotASize> {
+        text.parse().map(|Size(bytes)| Self(bytes))
+    }
+}
+
+impl Serialize for Memory {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Size(self.0))
     }
 }
 
@@ -141,6 +163,7 @@ impl Config {
             security_mirrors: Sourced::default_of(Vec::new()),
             keyrings: Sourced::default_of(Vec::new()),
             ids: Sourced::default_of(Ids::default()),
+            memory: Sourced::default_of(Memory(machine.memory / 4)),
         })
     }
 
@@ -154,6 +177,7 @@ impl Config {
         let keyrings = file.debian.keyrings.map(|all| all.into_iter().map(beside).collect());
         self.keyrings.set(keyrings, &origin);
         self.ids.set(file.sandbox.ids, &origin);
+        self.memory.set(file.sandbox.memory, &origin);
     }
 
     fn flags(&mut self, machine: &Machine, flags: &Flags<'_>) {

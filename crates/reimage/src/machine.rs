@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     pub(crate) now: i64,
     /// Processors this process may use.
     pub(crate) processors: usize,
+    /// Bytes of memory that are free for this process.
+    pub(crate) memory: u64,
     /// Whether stdin is a terminal.
     pub(crate) stdin_terminal: bool,
     /// Whether stdout is a terminal.
@@ -51,6 +53,7 @@ impl Machine {
             cwd,
             now,
             processors: thread::available_parallelism().map_or(1, usize::from),
+            memory: reimage_sandbox::available_memory() & !((1 << 20) - 1),
             stdin_terminal: std::io::stdin().is_terminal(),
             stdout_terminal: std::io::stdout().is_terminal(),
             stderr_terminal: std::io::stderr().is_terminal(),
@@ -99,6 +102,7 @@ impl Machine {
             cwd: cwd.to_owned(),
             now: 0,
             processors: 2,
+            memory: 8 << 30,
             stdin_terminal: false,
             stdout_terminal: false,
             stderr_terminal: false,

@@ -40,6 +40,7 @@ pub(crate) struct Session<'a> {
     app: &'a App,
     jobs: usize,
     keep_going: bool,
+    memory: u64,
     /// Blobs and results.
     pub(crate) store: Store,
     /// Images and their tags.
@@ -56,7 +57,8 @@ impl<'a> Session<'a> {
         let layout = app.layout()?;
         let sources = sources(app, &config, &store, flags.offline)?;
         let (jobs, keep_going) = (config.jobs.value, flags.keep_going);
-        Ok(Self { app, jobs, keep_going, store, layout, sources })
+        let memory = config.memory.value.0;
+        Ok(Self { app, jobs, keep_going, memory, store, layout, sources })
     }
 
     /// The plan of a single target; its lock is made if there is none.
@@ -83,6 +85,7 @@ impl<'a> Session<'a> {
                 sources: &self.sources,
                 jobs: self.jobs,
                 keep_going: self.keep_going,
+                memory: self.memory,
                 now: self.app.machine.time(),
                 events,
             })

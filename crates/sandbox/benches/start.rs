@@ -62,7 +62,7 @@ fn main() {
         (vec![], vec![], vec![], vec![], vec![]);
     for _ in 0..ROUNDS {
         disk.push(ours(UpperOn::Disk, false));
-        memory.push(ours(UpperOn::Memory, false));
+        memory.push(ours(UpperOn::Memory { spill: u64::MAX }, false));
         whole.push(ours(UpperOn::Disk, true));
         peer.extend(bwrap());
         none.push(bare());

@@ -61,7 +61,11 @@ pub const MAX_LOWERS: usize = 490;
 pub enum UpperOn {
     /// A tmpfs, gone with the last handle on the outcome: fastest, nothing to remove. Where tmpfs has no user
     /// xattrs (before Linux 6.6) it means [`Disk`](Self::Disk).
-    Memory,
+    Memory {
+        /// Bytes beyond which the command is ended with [`Void::Spilled`](crate::Void::Spilled), to be run again on
+        /// disk. tmpfs itself holds more, so that the command never meets the bound.
+        spill: u64,
+    },
     /// `scratch`, so that files can be renamed or linked into the store.
     Disk,
 }
@@ -152,7 +156,7 @@ impl Command {
         Self {
             lowers: Vec::new(),
             scratch: scratch.into(),
-            upper: UpperOn::Memory,
+            upper: UpperOn::Memory { spill: u64::MAX },
             inputs: Vec::new(),
             binds: Vec::new(),
             files: BTreeMap::from([

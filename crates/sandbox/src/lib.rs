@@ -16,6 +16,7 @@ mod error;
 mod filter;
 mod ids;
 mod init;
+mod memory;
 mod monitor;
 mod mounts;
 mod notify;
@@ -36,6 +37,7 @@ pub use command::{
 };
 pub use error::{Error, Unavailable};
 pub use ids::{Ids, IdsSetting};
+pub use memory::available_memory;
 pub use outcome::{Outcome, Status, Void};
 pub use probe::Probe;
 pub use remove::{RemoveError, remove_tree};

@@ -96,6 +96,12 @@ pub enum Void {
         /// The limit in bytes.
         limit: u64,
     },
+    /// It wrote more than [`UpperOn::Memory`](crate::UpperOn::Memory) may hold.
+    #[error("It wrote {used} bytes, more than is kept in memory")]
+    Spilled {
+        /// Bytes in memory when it was noticed.
+        used: u64,
+    },
     /// The file system that holds its writes was nearly full.
     #[error("The file system of its writes was full or nearly so: {free} bytes were free")]
     HostDisk {

@@ -139,3 +139,16 @@ fn a_store_that_cannot_be_written() {
     let ran = env.reimage(["build", "--store", "store"]).expect(3);
     assert!(ran.err().starts_with("error: Cannot make the store `[ROOT]/work/store`"), "{ran}");
 }
+
+#[test]
+fn what_memory_does_not_hold_is_run_on_disk() {
+    let steps = r#"    big | re.Run = { from = root, script = "i=0; while [ $i -lt 100 ]; do cat /bin/* /bin/* /bin/* /bin/*; i=$((i+1)); done > /big" },"#;
+    let env = with_steps(steps);
+    env.config("[sandbox]\nmemory = \"2g\"\n");
+    let in_memory = env.reimage(["build", "-j1", "-v", "steps.big"]).expect(0);
+    env.config("[sandbox]\nmemory = \"16m\"\n");
+    let spilled = env.reimage(["build", "-j1", "-v", "--store", "other", "steps.big"]).expect(0);
+    assert_eq!(in_memory.out(), spilled.out());
+    let again = "more than is kept in memory; again, on disk";
+    assert!(!in_memory.err().contains(again) && spilled.err().contains(again), "{}", spilled.err());
+}

@@ -6,7 +6,7 @@ use reimage_tests::TestEnv;
 #[test]
 fn a_file_and_a_flag() {
     let env = TestEnv::new();
-    env.config("[build]\njobs = 3\n[debian]\nmirrors = [\"http://127.0.0.1:1/debian\"]\n");
+    env.config("[build]\njobs = 3\n[debian]\nmirrors = [\"http://127.0.0.1:1/debian\"]\n[sandbox]\nmemory = \"1024m\"\n");
     assert_snapshot!(env.reimage(["config", "--store", "here"]), @r#"
     store.path = "[ROOT]/work/here"   # --store
     build.jobs = 3                                      # [ROOT]/config/reimage/config.toml
@@ -14,14 +14,15 @@ fn a_file_and_a_flag() {
     debian.security_mirrors = []                        # default: the machine's apt sources
     debian.keyrings = []                                # default: the machine's
     sandbox.ids = "auto"                                # default: what the machine offers
+    sandbox.memory = "1g"                               # [ROOT]/config/reimage/config.toml
     "#);
 }
 
 #[test]
 fn for_programs() {
     let env = TestEnv::new();
-    env.config("[build]\njobs = 3\n");
-    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"sandbox.ids":{"origin":"default","value":"auto"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
+    env.config("[build]\njobs = 3\n[sandbox]\nmemory = \"1g\"\n");
+    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
 }
 
 #[test]

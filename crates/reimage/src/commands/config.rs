@@ -29,7 +29,8 @@ Example of a config.toml:
   security_mirrors = [\"http://mirror.example/debian-security\"]
   keyrings = [\"keys/archive.gpg\"]   # relative to the file
   [sandbox]
-  ids = \"auto\"                      # or \"notify\", \"newuidmap\"")]
+  ids = \"auto\"                      # or \"notify\", \"newuidmap\"
+  memory = \"2g\"                     # for what running steps write; beyond it, disk")]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
     sources: SourceFlags,
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError
         row("debian.security_mirrors", &config.security_mirrors, "the machine's apt sources"),
         row("debian.keyrings", &keyrings, "the machine's"),
         row("sandbox.ids", &config.ids, "what the machine offers"),
+        row("sandbox.memory", &config.memory, "a quarter of what is free"),
     ];
     if app.ui.json() {
         let object = rows.iter().map(|row| {

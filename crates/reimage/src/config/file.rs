@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::Ids;
+use super::{Ids, Memory};
 use crate::error::{CommandError, Kind, did_you_mean};
 
 /// What one file says; an absent key says nothing.
@@ -59,10 +59,12 @@ pub(crate) struct Debian {
 pub(crate) struct Sandbox {
     /// `auto`, `notify` or `newuidmap`.
     pub(crate) ids: Option<Ids>,
+    /// Memory for what steps write: `"2g"`.
+    pub(crate) memory: Option<Memory>,
 }
 
 /// Every key, for suggestions.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "store",
     "path",
     "build",
@@ -73,6 +75,7 @@ const KEYS: [&str; 10] = [
     "keyrings",
     "sandbox",
     "ids",
+    "memory",
 ];
 
 impl File {

@@ -25,7 +25,6 @@ const FULL: u64 = 1 << 20;
 /// The limits of one command and where to look.
 pub(super) struct Watch<'a> {
     limits: Limits,
-    upper_on: UpperOn,
     root: &'a Root,
     /// When to count next, and when to measure the upper next.
     next: Instant,
@@ -40,7 +39,6 @@ impl<'a> Watch<'a> {
         let now = Instant::now();
         Self {
             limits: command.limits.clone(),
-            upper_on: command.upper,
             root,
             next: now + TICK,
             next_disk: now + DISK_TICK,
@@ -74,6 +72,7 @@ impl<'a> Watch<'a> {
         }
         if now >= self.next {
             passed.extend(self.count());
+            passed.extend(self.in_memory());
             self.next = Instant::now() + TICK;
         }
         if now >= self.next_disk {
@@ -87,9 +86,13 @@ impl<'a> Watch<'a> {
     /// Last looks, when no process is left: whatever was full at some time is likely still nearly so.
     pub(super) fn at_the_end(&self, voided: &mut Vec<Void>) {
         let seen = |voided: &[Void]| {
-            voided.iter().any(|void| matches!(void, Void::Disk { .. } | Void::HostDisk { .. }))
+            voided.iter().any(|void| {
+                matches!(void, Void::Disk { .. } | Void::Spilled { .. } | Void::HostDisk { .. })
+            })
         };
         if !seen(voided) {
+            // What has come to its end in memory has not met the bound of memory.
+            voided.extend(self.in_memory().filter(|void| matches!(void, Void::Disk { .. })));
             voided.extend(self.full());
         }
         if let (Some(before), Some(after)) = (self.oom_kills, oom_kills())
@@ -114,7 +117,7 @@ impl<'a> Watch<'a> {
             passed.push(Void::Processes { count, limit });
         }
         if let Some(limit) = memory {
-            let files = self.files_in_memory();
+            let files = files_in_memory();
             // Resident sets count shared pages often: only if they pass the limit is the exact sum worth its time.
             let rough: u64 = pids.iter().map(|pid| resident(pid)).sum();
             if files + rough > limit {
@@ -127,15 +130,22 @@ impl<'a> Watch<'a> {
         passed
     }
 
-    fn files_in_memory(&self) -> u64 {
-        let shm =
-            rustix::fs::statfs("/dev/shm").map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * 4096);
-        shm + used(&self.root.aux)
+    /// Measures what the command has written to memory.
+    fn in_memory(&self) -> Option<Void> {
+        let UpperOn::Memory { spill } = self.root.upper_on else { return None };
+        let stat = fstatfs(&self.root.aux).ok()?;
+        let used = (stat.f_blocks - stat.f_bfree) * u64::try_from(stat.f_bsize).ok()?;
+        let names_run_out = stat.f_files > 0 && stat.f_ffree < stat.f_files / 4;
+        match self.limits.disk {
+            Some(limit) if used > limit => Some(Void::Disk { used, limit }),
+            _ if used > spill || names_run_out => Some(Void::Spilled { used }),
+            _ => None,
+        }
     }
 
-    /// Measures what the command has written.
+    /// Measures what the command has written to disk.
     fn measure(&self) -> Option<Void> {
-        if let (UpperOn::Disk, Some(limit)) = (self.upper_on, self.limits.disk) {
+        if let (UpperOn::Disk, Some(limit)) = (self.root.upper_on, self.limits.disk) {
             let uppers = std::iter::once(&self.root.upper)
                 .chain(self.root.inputs.iter().map(|(_, dir)| dir));
             let mut links = BTreeSet::new();
@@ -151,20 +161,13 @@ impl<'a> Watch<'a> {
     fn full(&self) -> Option<Void> {
         let stat = fstatfs(&self.root.upper).ok()?;
         let free = stat.f_bavail * u64::try_from(stat.f_bsize).ok()?;
-        let total = stat.f_blocks * u64::try_from(stat.f_bsize).ok()?;
-        match (self.upper_on, self.limits.disk) {
-            (UpperOn::Memory, Some(limit)) if free < (limit / 64).clamp(4096, FULL) => {
-                Some(Void::Disk { used: total - free, limit })
-            }
-            (UpperOn::Memory, Some(_)) => None,
-            _ if free < FULL => Some(Void::HostDisk { free }),
-            _ => None,
-        }
+        (free < FULL).then_some(Void::HostDisk { free })
     }
 }
 
-fn used(dir: &OwnedFd) -> u64 {
-    fstatfs(dir).map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * 4096)
+/// Bytes that the command keeps in shared memory.
+fn files_in_memory() -> u64 {
+    rustix::fs::statfs("/dev/shm").map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * 4096)
 }
 
 /// The processes of the sandbox: its own /proc shows no others.

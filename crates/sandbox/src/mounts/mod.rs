@@ -36,6 +36,8 @@ pub(crate) struct Root {
     pub(crate) path: PathBuf,
     /// Its top directory.
     pub(crate) dir: OwnedFd,
+    /// Where its writes go: what was asked for, or disk where memory will not do.
+    pub(crate) upper_on: UpperOn,
     /// What the step writes to it.
     pub(crate) upper: OwnedFd,
     /// Path in the root of each input, and what the step writes to it.
@@ -75,17 +77,16 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         aux = command.scratch.join("mnt");
         make_dir(&aux, 0o755)?;
     }
-    let size = match (command.upper, command.limits.disk) {
-        (UpperOn::Memory, Some(bytes)) => format!("mode=0755,size={}", bytes.max(1 << 20)),
-        (UpperOn::Memory, None) => "mode=0755,size=75%".to_owned(),
-        (UpperOn::Disk, _) => "mode=0755,size=64m".to_owned(),
+    let size = match command.upper {
+        UpperOn::Memory { .. } => "mode=0755,size=75%",
+        UpperOn::Disk => "mode=0755,size=64m",
     };
-    mount_tmpfs(&aux, QUIET, &size)?;
+    mount_tmpfs(&aux, QUIET, size)?;
     let upper_on = upper_on(command, &aux);
     skeleton(command, &aux)?;
 
     let base = match upper_on {
-        UpperOn::Memory => &aux,
+        UpperOn::Memory { .. } => &aux,
         UpperOn::Disk => &command.scratch,
     };
     let path = aux.join("root");
@@ -133,7 +134,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         ensure(&dir, &command.workdir, true)?;
     }
     let aux = open_dir(&aux)?;
-    Ok(Root { path, dir, upper, inputs, aux, uncaptured })
+    Ok(Root { path, dir, upper_on, upper, inputs, aux, uncaptured })
 }
 
 /// What is asked for, but disk where tmpfs has no user xattrs (before Linux 6.6): overlayfs needs them.

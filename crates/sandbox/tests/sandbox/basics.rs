@@ -184,7 +184,7 @@ fn an_empty_root(lab: &Lab) {
         Input { target: "/lib64".into(), lowers: vec![lab.root.join("lib64")] },
         Input { target: "/lib".into(), lowers: vec![lab.root.join("lib")] },
     ];
-    for upper in [UpperOn::Disk, UpperOn::Memory] {
+    for upper in [UpperOn::Disk, UpperOn::Memory { spill: u64::MAX }] {
         let command = Command { upper, scratch: lab.fresh(), ..command.clone() };
         assert_eq!(lab.run(&command).text(), "dev etc input lib lib64 proc root run sys tmp var\n");
     }

@@ -63,7 +63,7 @@ fn every_kind_of_entry(lab: &Lab) {
         perl -e 'my @n=(\"/z/char\",\"/z/block\"); syscall(133,$n[0],020640,(8<<8)|3)==0 or die $!; syscall(133,$n[1],060600,7<<8)==0 or die $!';
         perl -e 'socket(S,1,1,0); bind(S,pack(\"Sa*\",1,\"/z/socket\")) or die'; chmod 755 z/socket;
         touch -h -d @1000000000 z/link z/file";
-    for upper in [UpperOn::Disk, UpperOn::Memory] {
+    for upper in [UpperOn::Disk, UpperOn::Memory { spill: u64::MAX }] {
         let command = Command { upper, ..lab.script(script) };
         assert_eq!(
             listing(lab, &command),

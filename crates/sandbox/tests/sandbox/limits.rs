@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("memory_in_files", memory_in_files),
     ("fork_bomb", fork_bomb),
     ("disk_bomb", disk_bomb),
+    ("spilling", spilling),
     ("sigsys", sigsys),
     ("stopping", stopping),
     ("daemons_end", daemons_end),
@@ -75,7 +76,7 @@ fn fork_bomb(lab: &Lab) {
 }
 
 fn disk_bomb(lab: &Lab) {
-    for upper in [UpperOn::Disk, UpperOn::Memory] {
+    for upper in [UpperOn::Disk, UpperOn::Memory { spill: u64::MAX }] {
         let mut command = lab.script("dd if=/dev/zero of=/x bs=1M count=400 2>/dev/null; sleep 2");
         command.upper = upper;
         command.limits.disk = Some(50 << 20);
@@ -92,6 +93,18 @@ fn disk_bomb(lab: &Lab) {
         command.limits.disk = Some(50 << 20);
         lab.expect(&command, 0);
     }
+}
+
+fn spilling(lab: &Lab) {
+    let mut command =
+        lab.script("dd if=/dev/zero of=/x bs=1M count=100 2>/dev/null; sleep 2; rm /x");
+    command.upper = UpperOn::Memory { spill: 20 << 20 };
+    let done = lab.run(&command);
+    assert!(matches!(done.outcome.voided[..], [Void::Spilled { .. }]), "{:?}", done.outcome);
+    // Memory that files take is no memory of the processes.
+    let mut command = lab.script("dd if=/dev/zero of=/x bs=1M count=100 2>/dev/null; sleep 0.3");
+    command.limits.memory = Some(50 << 20);
+    lab.expect(&command, 0);
 }
 
 fn sigsys(lab: &Lab) {
@@ -176,7 +189,9 @@ pub(crate) fn hold(dir: &str) {
     let zygote = reimage_sandbox::start(reimage_sandbox::IdsSetting::Auto);
     let (root, marker) = dir.split_once(':').unwrap();
     let base = Path::new(root).parent().unwrap();
-    for (number, upper) in [UpperOn::Disk, UpperOn::Memory].into_iter().enumerate() {
+    for (number, upper) in
+        [UpperOn::Disk, UpperOn::Memory { spill: u64::MAX }].into_iter().enumerate()
+    {
         let scratch = base.join(format!("held{number}-{marker}"));
         fs::create_dir(&scratch).unwrap();
         let script = format!(
