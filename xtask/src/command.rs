@@ -25,6 +25,15 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String, String
     Err(format!("`{program} {}` failed: {}", arguments.join(" "), error.trim_end()))
 }
 
+/// Runs a command to its end and keeps quiet, unless it fails.
+pub(crate) fn status(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|e| format!("Cannot start {command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)))
+}
+
 /// Runs every test of the workspace in one profile, so that nothing is compiled twice.
 pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
     let mut all = vec!["test", "--workspace", "--release"];

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a tool for a terminal")]
 #![expect(clippy::disallowed_methods, reason = "a developer's tool works where it is started")]
 
+mod bench;
 mod check;
 mod command;
 mod metadata;
@@ -18,6 +19,7 @@ usage: cargo xtask VERB [ARGUMENT..]
   check          format, lints, licences and bans of all dependencies
   test [ARG..]   installs what the tests need (as root, on Debian), then runs every test
   repro [--full] the reproducibility matrix: one digest for each example, however it is built
+  bench [NAME..] how fast it is, beside other tools: no-op, debian, chain, layer, start
   ci             check and test, as CI runs them";
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "test" => setup::install(&setup::TESTS).and_then(|()| command::test(&rest)),
         "repro" => repro::repro(rest.iter().any(|argument| argument == "--full")),
+        "bench" => bench::bench(&rest),
         "ci" => check::check()
             .and_then(|()| setup::install(&setup::TESTS))
             .and_then(|()| command::test(&rest)),

@@ -1,0 +1,99 @@
+//! A Debian root as one layer: tar, both digests and compression, beside skopeo compressing the same bytes.
+
+use std::{fs, path::Path, process::Command};
+
+use super::{
+    Bench, Row, SUITE, remove,
+    timing::{pair, seconds},
+    write,
+};
+use crate::command::status;
+
+pub(super) fn layer(bench: &Bench) -> Result<Vec<Row>, String> {
+    let project = bench.at("layer")?;
+    let image = |compression: &str| {
+        format!(
+            "    {compression} | re.Image = {{ layers = [steps.root], compression = '{compression} }},\n"
+        )
+    };
+    let spec = format!(
+        r#"let re = import "reimage.ncl" in
+{{
+  steps = {{
+    base | re.Debian = {{ suite = "{SUITE}", packages = ["python3", "ca-certificates", "apt", "perl", "git", "vim"] }},
+    root | re.Copy = {{ from = base }},
+  }},
+  images = {{
+{}{}  }},
+}} | re.Spec
+"#,
+        image("gzip"),
+        image("zstd"),
+    );
+    write(&project.join("spec.ncl"), &spec)?;
+    let store = bench.at("stores/layer")?;
+    bench.reimage(&project, &store, &["build"])?;
+    let plain = project.join("plain");
+    uncompressed(bench, &project, &store, &plain)?;
+    let mut rows = Vec::new();
+    for (compression, work) in
+        [("gzip", "a Debian root as one layer, gzip"), ("zstd", "a Debian root as one layer, zstd")]
+    {
+        let target = format!("images.{compression}");
+        let packed = project.join("packed");
+        let (theirs, ours) = pair(
+            3,
+            || {
+                remove(&packed)?;
+                let from = format!("oci:{}:x", plain.display());
+                let to = format!("oci:{}:x", packed.display());
+                let flags =
+                    ["copy", "-q", "--dest-compress", "--dest-compress-format", compression];
+                seconds(|| status(Command::new("skopeo").args(flags).args([from, to])))
+            },
+            || {
+                // Without its images the store still has every step's result.
+                remove(&store.join("oci"))?;
+                seconds(|| bench.reimage(&project, &store, &["build", &target]))
+            },
+        )?;
+        println!(
+            "{compression}: skopeo {} bytes, reimage {} bytes",
+            largest(&packed.join("blobs/sha256"))?,
+            largest(&store.join("oci/blobs/sha256"))?
+        );
+        rows.push(Row { work, peer: "skopeo copy", theirs, what: "reimage build", ours });
+    }
+    remove(&plain)?;
+    Ok(rows)
+}
+
+/// The image as a layout whose layer is not compressed, which is what skopeo gets.
+fn uncompressed(bench: &Bench, project: &Path, store: &Path, to: &Path) -> Result<(), String> {
+    remove(to)?;
+    let saved = project.join("saved");
+    remove(&saved)?;
+    let path = saved.display().to_string();
+    bench.reimage(project, store, &["save", "images.gzip", "--format", "oci-dir", "-o", &path])?;
+    let name = output_name(&saved)?;
+    let from = format!("oci:{}{name}", saved.display());
+    let dest = format!("dir:{}", to.with_extension("dir").display());
+    status(Command::new("skopeo").args(["copy", "-q", "--dest-decompress", &from, &dest]))?;
+    let (from, dest) = (dest, format!("oci:{}:x", to.display()));
+    status(Command::new("skopeo").args(["copy", "-q", &from, &dest]))?;
+    remove(&saved)?;
+    remove(&to.with_extension("dir"))
+}
+
+/// `:NAME` of the only image of a layout, if it has one.
+fn output_name(layout: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(layout.join("index.json")).map_err(|e| e.to_string())?;
+    let index: serde_json::Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let name = &index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"];
+    Ok(name.as_str().map_or(String::new(), |name| format!(":{name}")))
+}
+
+fn largest(directory: &Path) -> Result<u64, String> {
+    let entries = fs::read_dir(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+    Ok(entries.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).max().unwrap_or(0))
+}
