@@ -4,8 +4,11 @@
 //! written, whatever ended `reimage`.
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -36,6 +39,7 @@ fn zygote(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
     // A terminal's Ctrl-C is for reimage, whose end is ours.
     let _already_leader = setsid();
     sys::ignore_terminal_signals();
+    let _shown_as_it_was = rename_command_line();
     // Orphaned sandboxes come to us, so that we can wait for the end of the last of them.
     let _old_kernel = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     if ids != Ids::Full {
@@ -49,6 +53,26 @@ fn zygote(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
     }
     end(&children);
     sys::terminate(0)
+}
+
+/// What /proc says that we and all below us are, process 1 of a sandbox among them.
+const COMMAND_LINE: &[u8] = b"reimage sandbox";
+
+/// Overwrites our arguments: a step can read those of its process 1, and paths of this machine are none of its
+/// business.
+fn rename_command_line() -> io::Result<()> {
+    rustix::thread::set_name(c"reimage")?;
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    // proc_pid_stat(5): arg_start and arg_end are fields 48 and 49, and the state, after the name, is 3.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut bounds = fields.split_whitespace().skip(45).map(str::parse::<u64>);
+    if let (Some(Ok(start)), Some(Ok(end))) = (bounds.next(), bounds.next()) {
+        let size = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let mut line = COMMAND_LINE[..COMMAND_LINE.len().min(size.saturating_sub(1))].to_vec();
+        line.resize(size, 0);
+        fs::OpenOptions::new().write(true).open("/proc/self/mem")?.write_all_at(&line, start)?;
+    }
+    Ok(())
 }
 
 /// Gives our user namespace its own, empty set of binary formats (Linux 6.7): what the machine has

@@ -22,4 +22,17 @@ macro_rules! modules {
     };
 }
 
-modules!(arguments, build, check, completions, config, doctor, graph, images, init, plan, run);
+modules!(
+    arguments,
+    baseline,
+    build,
+    check,
+    completions,
+    config,
+    doctor,
+    graph,
+    images,
+    init,
+    plan,
+    run
+);

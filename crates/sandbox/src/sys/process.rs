@@ -70,9 +70,16 @@ pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
 
 /// Gives every signal its default action and blocks none.
 pub(crate) fn default_signals() {
-    for signal in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours; refused for SIGKILL and SIGSTOP, which is fine.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's own sigaction, all zero: SIG_DFL, no flags, an empty mask. The C library would refuse the two
+    // signals that it keeps for itself, and a step would see what reimage's parent did with them.
+    let action = [0_u64; 4];
+    for signal in 1..=64_i64 {
+        // SAFETY: SIG_DFL runs no code of ours, and `action` is as large as the kernel reads; refused for SIGKILL and
+        // SIGSTOP, which is fine.
+        unsafe {
+            let none = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), none, 8_usize);
+        }
     }
     // SAFETY: an all-zero sigset_t is valid storage, initialised by sigemptyset before its use.
     unsafe {
