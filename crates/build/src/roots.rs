@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use reimage_castore::{Diff, Digest, Hasher, Materialize, Owners, TreePath, View};
+use reimage_castore::{Diff, Digest, Hasher, Materialize, Materialized, Owners, TreePath, View};
 use reimage_sandbox::Owner;
 
 use crate::{
@@ -19,6 +19,9 @@ use crate::{
 
 /// Changes beyond which a diff is never merged with others.
 const SMALL: usize = 1000;
+
+/// One in how many of a large layer's changes may differ from one laid out before, for it to be laid over that.
+const NEAR: usize = 8;
 
 /// Neighbours that are merged at each level, largest first.
 const GROUPS: [usize; 2] = [256, 16];
@@ -45,17 +48,56 @@ impl Engine<'_> {
                 time: FILE_TIME,
                 nanos: nanoseconds(stack.0[from].source),
             };
-            let root = self.store().materialize(&digest, &how)?;
-            lowers.owners.extend(root.owners.iter().map(owner));
-            // Equal diffs are one directory, which overlayfs takes once: only the highest is seen anyway.
-            lowers.paths.retain(|path| *path != root.path);
-            lowers.paths.push(root.path);
+            let large = to - from == 1 && stack.0[from].diff.len() > SMALL;
+            let roots = match large.then(|| self.near(&stack.0, from, &how)).transpose()?.flatten()
+            {
+                Some(roots) => roots,
+                None => vec![self.store().materialize(&digest, &how)?],
+            };
+            for root in roots {
+                lowers.owners.extend(root.owners.iter().map(owner));
+                // Equal diffs are one directory, which overlayfs takes once: only the highest is seen anyway.
+                lowers.paths.retain(|path| *path != root.path);
+                lowers.paths.push(root.path);
+            }
         }
         // A higher layer's word on a path replaces a lower one's.
         lowers.owners.reverse();
         lowers.owners.sort_by(|a, b| a.path.cmp(&b.path));
         lowers.owners.dedup_by(|a, b| a.path == b.path);
         Ok(lowers)
+    }
+
+    /// The large layer `at` of a stack as what the same step was the last time and, on it, what has changed since: a
+    /// project of thousands of files of which one was edited is not written again.
+    fn near(
+        &self,
+        layers: &[Layer],
+        at: usize,
+        how: &Materialize<'_>,
+    ) -> Result<Option<Vec<Materialized>>, StepError> {
+        let (store, layer) = (self.store(), &layers[at]);
+        let key = near_key(&self.name(layer.step), &digest_of(&layers[..at]), how);
+        if store.materialized(&layer.digest, how)?.is_some() {
+            return Ok(None);
+        }
+        let near = store.target(&key)?.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let near = near.map(Digest::from_bytes);
+        if let Some(near) = near
+            && let Some(root) = store.materialized(&near, how)?
+        {
+            let near = store.diff(&near)?;
+            let most = layer.diff.len() / NEAR;
+            if let Some(step) = how.below.step_over(&near, &layer.diff, most) {
+                let mut below = how.below.clone();
+                below.push(near);
+                let step = store.put_diff(Arc::new(step))?;
+                let above = store.materialize(&step, &Materialize { below: &below, ..*how })?;
+                return Ok(Some(vec![root, above]));
+            }
+        }
+        store.put_target(&key, layer.digest.as_bytes())?;
+        Ok(None)
     }
 
     /// How owners are kept on disk here.
@@ -85,6 +127,13 @@ impl Engine<'_> {
         self.lock_composed().insert(key, digest);
         Ok(digest)
     }
+}
+
+/// Where it is remembered what a step was laid out as. Its name will do: it is a hint, of no effect on any result.
+fn near_key(name: &str, below: &Digest, how: &Materialize<'_>) -> Digest {
+    Digest::of(
+        format!("reimage near 1\n{name}\n{below}\n{:?} {}", how.owners, how.nanos).as_bytes(),
+    )
 }
 
 fn view(layers: &[Layer]) -> View {

@@ -82,6 +82,23 @@ impl Store {
         Ok(Materialized { path: home.join("root"), owners: unrecorded(&diff, how.owners) })
     }
 
+    /// The same, if it is laid out already or costs nothing: a diff whose blob is gone is not.
+    pub fn materialized(
+        &self,
+        digest: &Digest,
+        how: &Materialize<'_>,
+    ) -> Result<Option<Materialized>, StoreError> {
+        let diff = match self.diff(digest) {
+            Err(error) if error.is_miss().is_some() => return Ok(None),
+            diff => diff?,
+        };
+        let Ok(implied) = implied(digest, &diff, how.below) else { return Ok(None) };
+        let home = self.root().join(BUCKET).join(key(digest, &implied, how).to_string());
+        let there = self.is_laid_out(&home, &diff)?;
+        let owners = unrecorded(&diff, how.owners);
+        Ok(there.then(|| Materialized { path: home.join("root"), owners }))
+    }
+
     fn lay_out(
         &self,
         home: &Path,

@@ -144,6 +144,44 @@ impl View {
         Ok(diff)
     }
 
+    /// What makes, of this view with `near` on it, this view with `wanted` on it: at most `most` changes, and only where
+    /// that is plain to see (nothing comes back from below, nothing turns from a directory into something else, no
+    /// hard links). Work of the size of the two diffs, not of the view.
+    pub fn step_over(&self, near: &Diff, wanted: &Diff, most: usize) -> Option<Diff> {
+        if !near.links().is_empty() || !wanted.links().is_empty() {
+            return None;
+        }
+        let mut step = Diff::new();
+        let directory = |change: &Change| change.entry().map(Entry::is_directory);
+        for (path, change) in wanted {
+            match near.get(path) {
+                Some(before) if before == change => continue,
+                Some(before) if directory(before) == directory(change) => {}
+                None if change.entry().is_some() && self.get(path).is_none() => {}
+                _ => return None,
+            }
+            step.insert(path.clone(), change.clone());
+            if step.len() > most {
+                return None;
+            }
+        }
+        for (path, _) in near {
+            if wanted.get(path).is_some() {
+                continue;
+            }
+            if self.get(path).is_some() || near.get(path).is_some_and(|c| c.entry().is_none()) {
+                return None;
+            }
+            if path.ancestors().all(|above| step.get(&above) != Some(&Change::Remove)) {
+                step.insert(path.clone(), Change::Remove);
+            }
+            if step.len() > most {
+                return None;
+            }
+        }
+        Some(step)
+    }
+
     /// `lower` and then `upper`, both over this view, as one diff that makes the same tree.
     pub fn compose(&self, lower: &Diff, upper: &Diff) -> Diff {
         let mut both = lower.clone();

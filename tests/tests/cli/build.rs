@@ -152,3 +152,33 @@ fn what_memory_does_not_hold_is_run_on_disk() {
     let again = "more than is kept in memory; again, on disk";
     assert!(!in_memory.err().contains(again) && spilled.err().contains(again), "{}", spilled.err());
 }
+
+/// A large source is laid out once, and what changes in it over that: a step sees the same as with an empty store.
+#[test]
+fn a_large_project_that_changes() {
+    let env = with_steps(
+        r#"    source | re.Copy = { from = re.local { path = "app" }, to = "/app" },
+    list | re.Run = { from = [root, source], script = "cd /app; for d in *; do for f in $d/* $d/*/*; do echo $f; test ! -f $f || cat $f; done; done > /list; test ! -e /app/d0/f0 || cat /app/d0/f0" },"#,
+    );
+    let file = |number: usize| format!("app/d{}/f{number}", number % 10);
+    for number in 0..1500 {
+        env.file(file(number), format!("{number}\n"));
+    }
+    let build = |env: &TestEnv, store: &str| {
+        env.reimage(["build", "-j2", "--store", store, "steps.list"]).expect(0).out()
+    };
+    let first = build(&env, "warm");
+    #[expect(clippy::disallowed_methods, reason = "they are counted")]
+    let roots = |env: &TestEnv| fs_err::read_dir(env.path("warm/roots-v1")).expect("roots").count();
+    let before = roots(&env);
+    env.file(file(7), "changed\n").file("app/d3/new", "new\n").file("app/d3/sub/deep", "deep\n");
+    fs_err::remove_file(env.path(file(1499))).expect("it is there");
+    let changed = build(&env, "warm");
+    assert_ne!(first, changed);
+    assert_eq!(changed, build(&env, "cold"), "one edited, two new, one removed");
+    assert_eq!(roots(&env), before + 1, "what changed");
+    fs_err::remove_dir_all(env.path("app/d5")).expect("it is there");
+    env.file("app/d5", "a file now\n");
+    let replaced = build(&env, "warm");
+    assert_eq!(replaced, build(&env, "colder"), "a directory became a file");
+}

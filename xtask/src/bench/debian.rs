@@ -39,8 +39,8 @@ let names = [{names}] in
     let memory = PathBuf::from("/dev/shm").join(format!("reimage-bench-{}", std::process::id()));
     fs::create_dir_all(&memory).map_err(|e| format!("{}: {e}", memory.display()))?;
     let measured = measure(bench, &project, &memory);
-    remove(&memory)?;
-    measured
+    let removed = remove(&memory);
+    measured.and_then(|rows| removed.map(|()| rows))
 }
 
 fn measure(bench: &Bench, project: &Path, memory: &Path) -> Result<Vec<Row>, String> {
@@ -50,8 +50,11 @@ fn measure(bench: &Bench, project: &Path, memory: &Path) -> Result<Vec<Row>, Str
     let line = format!("deb [trusted=yes] file:{} {SUITE} main", mirror.display());
     let include = format!("--include={}", ADDED.join(","));
     let mmdebstrap = || {
-        let mut command = Command::new("mmdebstrap");
+        // In mounts of its own: if it fails, the one of its hook goes with them.
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation=private", "mmdebstrap"]);
         command.args(["-q", "--mode=root", "--variant=minbase", &include]);
+        command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
         command.args(["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", SUITE]);
         command.arg(memory.join("root.tar")).arg(&line).env("TMPDIR", memory);
         seconds(|| status(&mut command))
@@ -112,8 +115,6 @@ fn mirror(at: &Path, lock: &Path) -> Result<PathBuf, String> {
             wanted.insert(format!("{name}={version}"));
         }
     }
-    // Its hook wants this one, too, whatever is chosen.
-    wanted.insert("usr-is-merged".to_owned());
     let mut command = Command::new("apt-get");
     status(command.args(["download", "-q"]).args(&wanted).current_dir(&pool))?;
     let mut packages = String::new();

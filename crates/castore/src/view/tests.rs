@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::tree::tests::any_tree;
+use crate::{Digest, tree::tests::any_tree};
 
 /// Three trees and the diffs that lead from one to the next.
 fn stack(trees: &[Tree]) -> View {
@@ -65,6 +65,22 @@ proptest! {
     }
 
     #[test]
+    fn a_step_over_makes_the_same_tree(a in any_tree(), b in any_tree(), c in any_tree()) {
+        let below = stack(std::slice::from_ref(&a));
+        for (near, wanted) in [(&b, &c), (&a, &c), (&b, &a)] {
+            let (near, wanted) = (Diff::between(&a, near), Diff::between(&a, wanted));
+            let Some(step) = below.step_over(&near, &wanted, usize::MAX) else { continue };
+            let (mut made, mut direct) = (a.clone(), a.clone());
+            near.apply(&mut made)?;
+            step.apply(&mut made)?;
+            wanted.apply(&mut direct)?;
+            prop_assert_eq!(made, direct);
+            let less = step.len().checked_sub(1).and_then(|most| below.step_over(&near, &wanted, most));
+            prop_assert_eq!(less, None);
+        }
+    }
+
+    #[test]
     fn composed_diffs_make_the_same_tree(a in any_tree(), b in any_tree(), c in any_tree()) {
         let below = stack(std::slice::from_ref(&a));
         let composed = below.compose(&Diff::between(&a, &b), &Diff::between(&b, &c));
@@ -72,4 +88,24 @@ proptest! {
         composed.apply(&mut made)?;
         prop_assert_eq!(made, c);
     }
+}
+
+#[test]
+fn one_changed_file_is_one_step() {
+    let file = |text: &str| Entry::file(Digest::of(text.as_bytes()), 1);
+    let path = |path: &str| TreePath::new(path).expect("a path");
+    let diff = |files: &[(&str, &str)]| {
+        let mut diff = Diff::new();
+        diff.insert(path("app"), Change::Put(Entry::directory()));
+        for (name, text) in files {
+            diff.insert(path(&format!("app/{name}")), Change::Put(file(text)));
+        }
+        diff
+    };
+    let near = diff(&[("a", "1"), ("b", "2"), ("c", "3")]);
+    let wanted = diff(&[("a", "1"), ("b", "other"), ("d", "4")]);
+    let step = View::default().step_over(&near, &wanted, 3).expect("nothing is in the way");
+    let changes: Vec<_> = step.iter().map(|(p, c)| (p.to_string(), c.entry().is_some())).collect();
+    let expected = [("/app/b", true), ("/app/c", false), ("/app/d", true)];
+    assert_eq!(changes, expected.map(|(p, put)| (p.to_owned(), put)));
 }
