@@ -31,7 +31,7 @@ impl Random {
             let at = self.next(bytes.len());
             match self.next(6) {
                 0 | 1 if !bytes.is_empty() => {
-                    bytes[at] = u8::try_from(self.next(256)).expect("a byte")
+                    bytes[at] = u8::try_from(self.next(256)).expect("a byte");
                 }
                 2 if !bytes.is_empty() => bytes[at] ^= 1 << self.next(8),
                 3 => bytes.truncate(at),
