@@ -173,7 +173,7 @@ fn owner((path, uid, gid): &(TreePath, u32, u32)) -> Owner {
 }
 
 /// The time of files that a layer has, within the second F: sources are older than what is made of them,
-/// outputs of earlier steps older still (`docs/determinism.md`).
+/// outputs of earlier steps older still (docs/steps.md).
 fn nanoseconds(source: bool) -> u32 {
     u32::from(source)
 }

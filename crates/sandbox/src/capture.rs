@@ -18,6 +18,7 @@ use rustix::fs::{
 use crate::command::Owner;
 use crate::ids::Ids;
 use crate::outcome::Outcome;
+use crate::sys;
 use crate::xattr;
 
 /// One entry of an upper directory: what differs from what the command stood on.
@@ -250,14 +251,19 @@ impl Entries {
         if (opened.st_ino, opened.st_mode) != (stat.st_ino, stat.st_mode) {
             return Err(io::Error::other("the file changed while it was read"));
         }
+        // What could not be written is lost, and reading it back need not show it.
+        sys::write_error(&file)?;
         let (kept, ours) = xattrs(file.as_fd())?;
         let device =
             ours.get(xattr::DEVICE.to_bytes()).and_then(|record| xattr::parse_device(record));
-        let kind = match device {
+        let (kind, kept) = match device {
             Some((kind, major, minor)) if self.ids != Ids::Full => {
-                EntryKind::Device { block: kind == libc::S_IFBLK, major, minor }
+                // Of a physical one no attributes are read, either.
+                (EntryKind::Device { block: kind == libc::S_IFBLK, major, minor }, BTreeMap::new())
             }
-            _ => EntryKind::File { file: file.into(), size: opened.st_size.cast_unsigned() },
+            _ => {
+                (EntryKind::File { file: file.into(), size: opened.st_size.cast_unsigned() }, kept)
+            }
         };
         let owner = self.owner(stat, &ours);
         Ok(self.finish(kind, stat, owner, kept))
@@ -288,9 +294,18 @@ impl Entries {
             mtime: (stat.st_mtime, nanoseconds),
             xattrs,
             inode: stat.st_ino,
-            links: stat.st_nlink,
+            links: links(stat),
         }
     }
+}
+
+/// Names of the inode: a number of 64 bits here, of 32 there.
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(clippy::useless_conversion, reason = "aarch64 has 32 bits")
+)]
+fn links(stat: &Stat) -> u64 {
+    stat.st_nlink.into()
 }
 
 impl Iterator for Entries {

@@ -82,6 +82,8 @@ pub(crate) enum FailureKind {
     Invalid,
     Setup,
     Start,
+    /// The machine allows no private /proc.
+    Proc,
 }
 
 impl Failure {
@@ -102,6 +104,10 @@ impl From<Failure> for Error {
             FailureKind::Invalid => Self::Invalid { reason: what },
             FailureKind::Setup => Self::Setup { what, source },
             FailureKind::Start => Self::Start { program: what, source },
+            FailureKind::Proc => Self::Unavailable {
+                reason: format!("the kernel allows no private /proc: {source}"),
+                advice: crate::start::PROC_ADVICE.into(),
+            },
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Process 1 of a sandbox and the step that it starts.
 //!
 //! Both speak to the monitor over one socket: `L` and the filter's listener, `E` and why the step did not
-//! start, `S` and the wait status of the step. The monitor says `g` when it listens.
+//! start, `S` and what became of the step. The monitor says `g` when it listens.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
@@ -12,14 +12,16 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus,
-    set_dumpable_behavior, set_parent_process_death_signal,
+    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
+    set_parent_process_death_signal,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
 use crate::error::{During, Failure, FailureKind};
 use crate::ids::Ids;
 use crate::mounts::{Root, mask_proc};
+use crate::outcome::Status;
 use crate::sys::{self, Fork, Instruction};
 use crate::wire;
 
@@ -56,7 +58,16 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
     let proc = start.root.path.join("proc");
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     // Only while a fully visible /proc is still mounted here does the kernel allow a new one.
-    mount("proc", &proc, "proc", flags, None).during(|| "mount /proc".into())?;
+    match mount("proc", &proc, "proc", flags, None) {
+        Err(errno @ rustix::io::Errno::PERM) => {
+            return Err(Failure {
+                kind: FailureKind::Proc,
+                what: String::new(),
+                errno: errno.raw_os_error(),
+            });
+        }
+        mounted => mounted.during(|| "mount /proc".into())?,
+    }
     mask_proc(start.ids, &proc, &start.root.path.join("dev/null"))?;
     rustix::process::fchdir(&start.root.dir).during(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").during(|| "pivot into the root".into())?;
@@ -74,22 +85,34 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
 
 /// Waits for the step, and for every orphan; our end is the end of all others.
 fn reap(start: &Start<'_>, step: Pid) -> Result<Infallible, Failure> {
+    let mut refused = false;
     loop {
         let ended = rustix::io::retry_on_intr(|| rustix::process::wait(WaitOptions::empty()));
-        if let Some((pid, status)) = ended.during(|| "wait for the step".into())?
-            && pid == step
-        {
+        let Some((pid, status)) = ended.during(|| "wait for the step".into())? else { continue };
+        refused |= status.terminating_signal() == Some(libc::SIGSYS);
+        if pid == step {
             let mut message = vec![b'S'];
-            message.extend(encode(status).to_le_bytes());
+            let ended = Ended { status: of_wait(status), refused };
+            message.extend(postcard::to_stdvec(&ended).unwrap_or_default());
             wire::send(&start.socket, &message, &[]).during(|| "report the status".into())?;
             sys::terminate(0)
         }
     }
 }
 
-/// A status as a number: the exit code, or minus the signal.
-fn encode(status: WaitStatus) -> i32 {
-    status.exit_status().unwrap_or_else(|| -status.terminating_signal().unwrap_or(libc::SIGKILL))
+/// What became of the step, as process 1 knows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) status: Status,
+    /// Whether SIGSYS ended it, or a process whose parent was gone; of others only their parents know.
+    pub(crate) refused: bool,
+}
+
+fn of_wait(status: WaitStatus) -> Status {
+    match status.exit_status() {
+        Some(code) => Status::Exited(code),
+        None => Status::Signaled(status.terminating_signal().unwrap_or(libc::SIGKILL)),
+    }
 }
 
 /// Becomes the step; returns only on failure.
@@ -103,7 +126,6 @@ fn step(start: &Start<'_>) -> Result<Infallible, Failure> {
     streams(start)?;
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     enter(&command.workdir)?;
-    rlimits().during(|| "set the resource limits".into())?;
     sys::default_signals();
     identity(start)?;
     rustix::thread::set_no_new_privs(true).during(|| "forbid new privileges".into())?;
@@ -178,40 +200,6 @@ fn streams(start: &Start<'_>) -> Result<(), Failure> {
         if start.command.terminal.is_some() {
             made.during(what)?;
         }
-    }
-    Ok(())
-}
-
-/// The limits that a step sees are constants of the baseline, as far as our own allow.
-fn rlimits() -> io::Result<()> {
-    let some = |soft, hard| Rlimit { current: Some(soft), maximum: Some(hard) };
-    let infinite = Rlimit { current: None, maximum: None };
-    let limits = [
-        (Resource::Core, some(0, 0)),
-        (Resource::Nofile, some(1024, 524_288)),
-        (Resource::Stack, Rlimit { current: Some(8 << 20), maximum: None }),
-        (Resource::Nproc, some(32_768, 32_768)),
-        (Resource::Memlock, some(8 << 20, 8 << 20)),
-        (Resource::Sigpending, some(32_768, 32_768)),
-        (Resource::Msgqueue, some(819_200, 819_200)),
-        (Resource::Nice, some(0, 0)),
-        (Resource::Rtprio, some(0, 0)),
-        (Resource::Rttime, infinite),
-        (Resource::As, infinite),
-        (Resource::Cpu, infinite),
-        (Resource::Data, infinite),
-        (Resource::Fsize, infinite),
-        (Resource::Rss, infinite),
-        (Resource::Locks, infinite),
-    ];
-    for (resource, wanted) in limits {
-        let ours = rustix::process::getrlimit(resource).maximum;
-        let lower = |wanted: Option<u64>| match (wanted, ours) {
-            (Some(wanted), Some(ours)) => Some(wanted.min(ours)),
-            (wanted, ours) => wanted.or(ours),
-        };
-        let new = Rlimit { current: lower(wanted.current), maximum: lower(wanted.maximum) };
-        rustix::process::setrlimit(resource, new)?;
     }
     Ok(())
 }

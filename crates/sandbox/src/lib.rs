@@ -14,15 +14,16 @@ mod capture;
 mod command;
 mod error;
 mod filter;
+mod groups;
 mod ids;
 mod init;
-mod memory;
 mod monitor;
 mod mounts;
 mod notify;
 mod outcome;
 mod probe;
 mod remove;
+mod rlimits;
 mod serve;
 mod start;
 mod sys;
@@ -36,8 +37,8 @@ pub use command::{
     Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, TerminalSize, UpperOn, User,
 };
 pub use error::{Error, Unavailable};
+pub use groups::available_memory;
 pub use ids::{Ids, IdsSetting};
-pub use memory::available_memory;
 pub use outcome::{Outcome, Status, Void};
 pub use probe::Probe;
 pub use remove::{RemoveError, remove_tree};

@@ -66,9 +66,35 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exit status {code}"),
-            Self::Signaled(signal) => write!(f, "ended by signal {signal}"),
+            Self::Signaled(signal) => match name(*signal) {
+                Some(name) => write!(f, "ended by {name}"),
+                None => write!(f, "ended by signal {signal}"),
+            },
         }
     }
+}
+
+/// What kill(1) calls a signal.
+fn name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => return None,
+    })
 }
 
 /// Something that makes a result worthless whatever the exit status says.
@@ -103,8 +129,18 @@ pub enum Void {
         used: u64,
     },
     /// The file system that holds its writes was nearly full.
-    #[error("The file system of its writes was full or nearly so: {free} bytes were free")]
+    #[error(
+        "The file system of its writes was full or nearly so: {free} bytes and {files} files were free"
+    )]
     HostDisk {
+        /// Bytes free when it was noticed.
+        free: u64,
+        /// Inodes free then.
+        files: u64,
+    },
+    /// /dev/shm was nearly full; how large it is depends on the machine.
+    #[error("/dev/shm was full or nearly so: {free} bytes were free")]
+    SharedMemory {
         /// Bytes free when it was noticed.
         free: u64,
     },
@@ -122,6 +158,14 @@ pub enum Void {
         /// How many, anywhere on the machine.
         count: u64,
     },
+    /// A control group above us refused a process or a thread (`pids.max`).
+    #[error(
+        "A limit of this machine on processes (pids.max of a control group) refused {count} of its own or others'"
+    )]
+    ForkRefused {
+        /// How many, anywhere in those groups.
+        count: u64,
+    },
     /// A program for another architecture called the kernel.
     #[error(
         "It ran a program for another architecture (32-bit x86, system call {nr}), which a step cannot: \
@@ -131,8 +175,9 @@ pub enum Void {
         /// Number of the call.
         nr: i64,
     },
-    /// SIGSYS ended it: a filter refused a system call.
-    #[error("A refused system call ended it (SIGSYS)")]
+    /// SIGSYS ended it or a process that had lost its parent: a filter refused a system call. Of a process that
+    /// still has its parent only the parent knows.
+    #[error("A refused system call ended it, or a process of it (SIGSYS)")]
     BadSystemCall,
     /// The monitor could not answer a system call and had to let the kernel do it.
     #[error("The monitor could not keep {what}: {reason}")]

@@ -23,8 +23,10 @@ pub struct Probe {
     pub works: bool,
     /// Whether no step can run without it.
     pub required: bool,
-    /// What was found, or what to do.
-    pub detail: String,
+    /// What was found.
+    pub found: String,
+    /// What to do where it does not work, or what it would be good for.
+    pub advice: String,
 }
 
 /// Oldest kernel whose notifications cannot be interrupted half-way.
@@ -52,61 +54,53 @@ fn all() -> Vec<Probe> {
         mount("tmpfs", "/sys", "tmpfs", MountFlags::empty(), None)?;
         Ok(Path::new("/sys"))
     };
-    vec![
-        architecture(),
-        kernel(),
-        tried("user namespaces", true, start::userns_advice(), || {
-            sys::namespaces(libc::CLONE_NEWUSER)
-        }),
-        tried("mounts in a user namespace", true, start::userns_advice(), own_mounts),
-        tried(
-            "a private /proc",
+    let mounts = tried("mounts", true, start::userns_advice(), own_mounts);
+    let mut probes = vec![architecture(), kernel()];
+    // Real root needs none.
+    probes.push(tried("user namespaces", !start::privileged(), start::userns_advice(), || {
+        sys::namespaces(libc::CLONE_NEWUSER)
+    }));
+    probes.push(tried(
+        "seccomp notifications",
+        true,
+        "use Linux 5.19 or newer, not inside another listener",
+        || {
+            rustix::thread::set_no_new_privs(true)?;
+            sys::install_filter(&assemble(&[])).map(drop)
+        },
+    ));
+    // Without mounts of our own the others can say nothing.
+    if mounts.works {
+        probes.push(tried("a private /proc", true, start::PROC_ADVICE, move || {
+            private_proc(&own_mounts)
+        }));
+        probes.push(tried(
+            "overlayfs",
             true,
-            "the container's /proc is masked: run it with `--security-opt systempaths=unconfined` (docker, \
-             podman) or `procMount: Unmasked` (Kubernetes)",
-            move || private_proc(&own_mounts),
-        ),
-        tried("overlayfs", true, "use Linux 5.11 or newer with overlayfs", move || {
-            let dir = tmpfs()?;
-            for name in ["l", "u", "w", "m"] {
-                fs::create_dir(dir.join(name))?;
-            }
-            let options = c"lowerdir=/sys/l,upperdir=/sys/u,workdir=/sys/w,userxattr";
-            Ok(mount("overlay", dir.join("m"), "overlay", MountFlags::empty(), options)?)
-        }),
-        tried(
-            "user xattrs on tmpfs",
-            false,
-            "Linux 6.6 has them; until then steps write to disk",
+            "use Linux 5.11 or newer with overlayfs",
             move || {
-                Ok(rustix::fs::setxattr(tmpfs()?, c"user.reimage.probe", b"", XattrFlags::empty())?)
+                let dir = tmpfs()?;
+                for name in ["l", "u", "w", "m"] {
+                    fs::create_dir(dir.join(name))?;
+                }
+                let options = c"lowerdir=/sys/l,upperdir=/sys/u,workdir=/sys/w,userxattr";
+                Ok(mount("overlay", dir.join("m"), "overlay", MountFlags::empty(), options)?)
             },
-        ),
-        tried(
-            "seccomp notifications",
-            true,
-            "use Linux 5.19 or newer, not inside another listener",
-            || {
-                rustix::thread::set_no_new_privs(true)?;
-                sys::install_filter(&assemble(&[])).map(drop)
-            },
-        ),
-        tried(
-            "a network namespace",
-            true,
-            "allow network namespaces in the container's profile",
-            move || {
-                own_mounts()?;
-                sys::namespaces(libc::CLONE_NEWNET)?;
-                sys::loopback_up()
-            },
-        ),
-        found(
-            "newuidmap and newgidmap",
-            ["newuidmap", "newgidmap"].iter().all(|tool| Path::new("/usr/bin").join(tool).exists()),
-            "only needed for `ids = mapped`",
-        ),
-    ]
+        ));
+        let advice = "Linux 6.6 has them; until then steps write to disk";
+        probes.push(tried("user xattrs on tmpfs", false, advice, move || {
+            Ok(rustix::fs::setxattr(tmpfs()?, c"user.reimage.probe", b"", XattrFlags::empty())?)
+        }));
+        let advice = "allow network namespaces in the container's profile";
+        probes.push(tried("a network namespace", true, advice, move || {
+            own_mounts()?;
+            sys::namespaces(libc::CLONE_NEWNET)?;
+            sys::loopback_up()
+        }));
+    }
+    probes.push(mounts);
+    probes.push(uidmap());
+    probes
 }
 
 fn architecture() -> Probe {
@@ -115,7 +109,8 @@ fn architecture() -> Probe {
         name: "architecture".into(),
         works: name == "x86_64",
         required: true,
-        detail: format!("{name}; steps run on x86_64"),
+        found: name.into(),
+        advice: start::ARCHITECTURE_ADVICE.into(),
     }
 }
 
@@ -128,12 +123,21 @@ fn kernel() -> Probe {
         name: "kernel".into(),
         works: version >= OLDEST,
         required: true,
-        detail: format!("{release}; at least {}.{} is needed, 6.6 is faster", OLDEST.0, OLDEST.1),
+        found: release,
+        advice: format!("use Linux {}.{} or newer", OLDEST.0, OLDEST.1),
     }
 }
 
-fn found(name: &str, works: bool, detail: &str) -> Probe {
-    Probe { name: name.into(), works, required: false, detail: detail.into() }
+fn uidmap() -> Probe {
+    let there = |tool: &&str| Path::new("/usr/bin").join(tool).exists();
+    let works = ["newuidmap", "newgidmap"].iter().all(there);
+    Probe {
+        name: "newuidmap".into(),
+        works,
+        required: false,
+        found: if works { "is here" } else { "is not here" }.into(),
+        advice: "only needed for `ids = \"mapped\"`".into(),
+    }
 }
 
 /// Tries something in a child, which may change itself as it likes.
@@ -144,11 +148,12 @@ fn tried(
     attempt: impl FnOnce() -> io::Result<()>,
 ) -> Probe {
     let result = in_child(attempt);
-    let detail = match &result {
+    let found = match &result {
         Ok(()) => "works".to_owned(),
-        Err(error) => format!("{error}; {advice}"),
+        Err(error) => error.to_string(),
     };
-    Probe { name: name.into(), works: result.is_ok(), required, detail }
+    let works = result.is_ok();
+    Probe { name: name.into(), works, required, found, advice: advice.into() }
 }
 
 fn in_child(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

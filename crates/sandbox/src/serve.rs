@@ -17,6 +17,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process, pidfd_open, setsid, wait, waitpid,
 };
 
+use crate::groups::Groups;
 use crate::ids::Ids;
 use crate::sys::{self, Fork};
 use crate::{monitor, probe, wire};
@@ -45,11 +46,12 @@ fn zygote(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
     if ids != Ids::Full {
         own_binfmt_misc();
     }
+    let groups = Groups::open();
     let mut children = Vec::new();
     if let Ok(watch) = pidfd_open(parent, PidfdFlags::empty())
         && getppid() == Some(parent)
     {
-        serve(ids, socket, &watch, &mut children);
+        serve(ids, &groups, socket, &watch, &mut children);
     }
     end(&children);
     sys::terminate(0)
@@ -90,7 +92,7 @@ fn own_binfmt_misc() {
     let _reaped = wait(WaitOptions::empty());
 }
 
-fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>) {
+fn serve(ids: Ids, groups: &Groups, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>) {
     loop {
         let mut fds = vec![PollFd::new(parent, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
         fds.extend(children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
@@ -114,7 +116,7 @@ fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>
         if ready[1] {
             match wire::receive(socket) {
                 // A request that cannot be served is dropped: its caller sees the end of its socket.
-                Ok(Some((request, fds))) => children.extend(begin(ids, &request, fds)),
+                Ok(Some((request, fds))) => children.extend(begin(ids, groups, &request, fds)),
                 Ok(None) | Err(_) => return,
             }
         }
@@ -123,11 +125,11 @@ fn serve(ids: Ids, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>
 
 /// Forks a monitor or a prober. The request is `C` and the scratch directory, with the caller's socket, the
 /// command's memory file and the three standard streams; or `P` with the socket.
-fn begin(ids: Ids, request: &[u8], fds: Vec<OwnedFd>) -> Option<Child> {
+fn begin(ids: Ids, groups: &Groups, request: &[u8], fds: Vec<OwnedFd>) -> Option<Child> {
     let (kind, scratch) = request.split_first()?;
     match sys::fork().ok()? {
         Fork::Child if *kind == b'P' => probe::run(&fds),
-        Fork::Child => monitor::run(ids, fds),
+        Fork::Child => monitor::run(ids, groups, fds),
         Fork::Parent(pid) => {
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
             Some(Child { pid, pidfd, scratch: PathBuf::from(OsString::from_vec(scratch.to_vec())) })

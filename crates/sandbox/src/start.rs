@@ -30,11 +30,22 @@ pub fn start(setting: IdsSetting) -> Zygote {
     }
 }
 
+/// What to do on another architecture.
+pub(crate) const ARCHITECTURE_ADVICE: &str =
+    "build on an x86-64 machine, or use results that one has made";
+
+/// What to do where a new /proc cannot be mounted.
+pub(crate) const PROC_ADVICE: &str = "a container's /proc is masked: run it with `--security-opt systempaths=unconfined` (docker, podman) or \
+     `procMount: Unmasked` (Kubernetes)";
+
 fn prepare(setting: IdsSetting) -> Result<Ids, Unavailable> {
     if !cfg!(target_arch = "x86_64") {
         return Err(Unavailable {
-            reason: "steps run on x86-64 only so far".into(),
-            advice: "build on an x86-64 machine, or use results that one has made".into(),
+            reason: format!(
+                "steps run on x86-64 only so far, and this is {}",
+                std::env::consts::ARCH
+            ),
+            advice: ARCHITECTURE_ADVICE.into(),
         });
     }
     match setting {

@@ -17,7 +17,7 @@ struct Restore<'a>(BorrowedFd<'a>, Termios);
 impl Drop for Restore<'_> {
     fn drop(&mut self) {
         // The terminal may be gone by now.
-        let _gone = tcsetattr(self.0, OptionalActions::Flush, &self.1);
+        let _gone = tcsetattr(self.0, OptionalActions::Drain, &self.1);
     }
 }
 
@@ -30,7 +30,7 @@ pub fn relay(master: impl AsFd, input: impl AsFd, output: impl AsFd) -> std::io:
         let before = tcgetattr(input)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(input, OptionalActions::Flush, &raw)?;
+        tcsetattr(input, OptionalActions::Now, &raw)?; // what is typed already is for the command
         Some(Restore(input, before))
     } else {
         None

@@ -13,7 +13,7 @@ use std::{
 
 use clap::Args;
 use reimage_castore::Store;
-use reimage_sandbox::{Command, Ids, Status, Streams, remove_tree};
+use reimage_sandbox::{Command, Ids, Probe, Status, Streams, remove_tree};
 use serde::Serialize;
 
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) struct DoctorArgs {
 /// One check.
 #[derive(Debug, Serialize)]
 struct Check {
-    name: &'static str,
+    name: String,
     good: bool,
     /// What was found.
     found: String,
@@ -49,17 +49,14 @@ struct Check {
 }
 
 impl Check {
-    fn good(name: &'static str, found: impl fmt::Display) -> Self {
-        Self { name, good: true, found: found.to_string(), advice: String::new() }
+    fn good(name: impl Into<String>, found: impl fmt::Display) -> Self {
+        Self { name: name.into(), good: true, found: found.to_string(), advice: String::new() }
     }
 
-    fn bad(name: &'static str, found: impl fmt::Display, advice: impl Into<String>) -> Self {
-        Self { name, good: false, found: found.to_string(), advice: advice.into() }
+    fn bad(name: impl Into<String>, found: impl fmt::Display, advice: impl Into<String>) -> Self {
+        Self { name: name.into(), good: false, found: found.to_string(), advice: advice.into() }
     }
 }
-
-/// The oldest kernel with all that a sandbox uses: user xattrs on tmpfs.
-const KERNEL: (u32, u32) = (6, 6);
 
 /// Bytes below which a build is likely to fail.
 const ROOM: u64 = 2_000_000_000;
@@ -67,11 +64,12 @@ const ROOM: u64 = 2_000_000_000;
 /// Runs it.
 pub(crate) fn run(_: &DoctorArgs, app: &App) -> Result<ExitCode, CommandError> {
     let config = app.config()?;
-    let mut checks = vec![architecture(), kernel(), namespaces(app)];
+    let mut checks = probes(app);
+    checks.push(namespaces(app));
     match App::store(&config) {
         Ok(store) => {
             checks.push(room(&store));
-            if app.zygote.unavailable().is_none() {
+            if checks.iter().all(|check| check.good) {
                 checks.push(step(app, &store));
             }
         }
@@ -84,7 +82,7 @@ pub(crate) fn run(_: &DoctorArgs, app: &App) -> Result<ExitCode, CommandError> {
         let style = app.ui.out;
         for check in &checks {
             let mark = if check.good { style.good("ok  ") } else { style.error("FAIL") };
-            app.ui.line(format!("{mark} {:<16} {}", check.name, check.found))?;
+            app.ui.line(format!("{mark} {:<21} {}", check.name, check.found))?;
             if !check.good {
                 app.ui.line(format!("     {} {}", style.hint("do this:"), check.advice))?;
             }
@@ -93,25 +91,25 @@ pub(crate) fn run(_: &DoctorArgs, app: &App) -> Result<ExitCode, CommandError> {
     Ok(if good { ExitCode::SUCCESS } else { Kind::Environment.into() })
 }
 
-fn architecture() -> Check {
-    let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
-    if machine == "x86_64" {
-        Check::good("architecture", machine)
-    } else {
-        let advice = "build on an x86-64 machine; specs can be evaluated and checked here";
-        Check::bad("architecture", format!("{machine}; steps run on x86_64 only so far"), advice)
+/// What the sandbox needs of the machine, each tried.
+fn probes(app: &App) -> Vec<Check> {
+    match app.zygote.probe() {
+        Ok(probes) => probes.into_iter().map(Check::from).collect(),
+        Err(error) => {
+            let advice = "raise the limits on processes and open files";
+            vec![Check::bad("sandbox", error, advice)]
+        }
     }
 }
 
-fn kernel() -> Check {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= KERNEL {
-        Check::good("kernel", release)
-    } else {
-        let found = format!("{release}; {}.{} or newer is needed", KERNEL.0, KERNEL.1);
-        Check::bad("kernel", found, "update the kernel, or build in a virtual machine")
+impl From<Probe> for Check {
+    fn from(probe: Probe) -> Self {
+        let Probe { name, works, required, found, advice } = probe;
+        match (works, required) {
+            (true, _) => Self::good(name, found),
+            (false, true) => Self::bad(name, found, advice),
+            (false, false) => Self::good(name, format!("{found}; {advice}")),
+        }
     }
 }
 
@@ -172,10 +170,12 @@ const SCRIPT: &str =
 fn try_step(app: &App, scratch: &Path) -> Result<String, String> {
     let argv = ["/bin/sh", "-e", "-c", SCRIPT].map(OsString::from);
     let mut command = Command::new(scratch, argv);
-    command.env.insert("PATH".into(), "/usr/bin:/bin".into());
+    command.env.insert("PATH".into(), "/bin:/usr/bin".into());
 
-    // Volumes hold no programs that may run, so the machine itself is the lowest layer.
-    command.lowers = vec![PathBuf::from("/")];
+    // Volumes hold no programs that may run, so the machine itself is the lowest layer: all of it, or the part that
+    // has no mounts in it, as a user namespace wants it, where that is the whole system.
+    let whole = Path::new("/bin").is_symlink();
+    command.lowers = vec![PathBuf::from(if whole { "/usr" } else { "/" })];
     let text = |error: &dyn std::error::Error| {
         let mut text = error.to_string();
         let mut cause = error.source();

@@ -48,8 +48,8 @@ const IF_BITS: u16 = 0x45;
 
 const OFFSET_NR: u32 = 0;
 const OFFSET_ARCH: u32 = 4;
-/// `AUDIT_ARCH_X86_64`, the only architecture of a step so far.
-pub(crate) const ARCH: u32 = 0xc000_003e;
+/// `AUDIT_ARCH_X86_64` or `AUDIT_ARCH_AARCH64`: a step's calls are this machine's own.
+pub(crate) const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
 const X32_BIT: u32 = 0x4000_0000;
 
 /// Calls newer than the baseline do not exist, so that a newer kernel changes nothing that a step sees.

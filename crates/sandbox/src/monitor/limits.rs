@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstatfs, openat, statat};
 
 use crate::command::{Command, Limits, UpperOn};
+use crate::groups::Groups;
 use crate::mounts::Root;
 use crate::outcome::Void;
 
@@ -19,23 +20,28 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often, at most, the upper is measured: walking it is not free.
 const DISK_TICK: Duration = Duration::from_millis(250);
 
-/// A file system with less free than this is taken for full.
+/// A file system with fewer bytes free than this is taken for full.
 const FULL: u64 = 1 << 20;
+
+/// One with fewer inodes free than this, too.
+const FULL_FILES: u64 = 64;
 
 /// The limits of one command and where to look.
 pub(super) struct Watch<'a> {
     limits: Limits,
     root: &'a Root,
+    host: &'a Groups,
     /// When to count next, and when to measure the upper next.
     next: Instant,
     next_disk: Instant,
     timed_out: bool,
     oom_kills: Option<u64>,
+    refused_forks: u64,
 }
 
 impl<'a> Watch<'a> {
     /// Begins to watch; the working directory is the host's /proc.
-    pub(super) fn new(command: &Command, root: &'a Root) -> Self {
+    pub(super) fn new(command: &Command, root: &'a Root, host: &'a Groups) -> Self {
         let now = Instant::now();
         Self {
             limits: command.limits.clone(),
@@ -44,6 +50,8 @@ impl<'a> Watch<'a> {
             next_disk: now + DISK_TICK,
             timed_out: false,
             oom_kills: oom_kills(),
+            refused_forks: host.refused_forks(),
+            host,
         }
     }
 
@@ -73,6 +81,7 @@ impl<'a> Watch<'a> {
         if now >= self.next {
             passed.extend(self.count());
             passed.extend(self.in_memory());
+            passed.extend(shared_memory_full());
             self.next = Instant::now() + TICK;
         }
         if now >= self.next_disk {
@@ -94,6 +103,13 @@ impl<'a> Watch<'a> {
             // What has come to its end in memory has not met the bound of memory.
             voided.extend(self.in_memory().filter(|void| matches!(void, Void::Disk { .. })));
             voided.extend(self.full());
+        }
+        if !voided.iter().any(|void| matches!(void, Void::SharedMemory { .. })) {
+            voided.extend(shared_memory_full());
+        }
+        let refused = self.host.refused_forks().saturating_sub(self.refused_forks);
+        if refused > 0 {
+            voided.push(Void::ForkRefused { count: refused });
         }
         if let (Some(before), Some(after)) = (self.oom_kills, oom_kills())
             && after > before
@@ -161,8 +177,18 @@ impl<'a> Watch<'a> {
     fn full(&self) -> Option<Void> {
         let stat = fstatfs(&self.root.upper).ok()?;
         let free = stat.f_bavail * u64::try_from(stat.f_bsize).ok()?;
-        (free < FULL).then_some(Void::HostDisk { free })
+        let files = stat.f_ffree;
+        // Some file systems have no table of inodes, and say 0 of it.
+        let full = free < FULL || (stat.f_files > 0 && files < FULL_FILES);
+        full.then_some(Void::HostDisk { free, files })
     }
+}
+
+/// Whether /dev/shm is full: a program that meets its end goes on, and how large it is nobody promises.
+fn shared_memory_full() -> Option<Void> {
+    let stat = rustix::fs::statfs("/dev/shm").ok()?;
+    let free = stat.f_bfree * u64::try_from(stat.f_bsize).ok()?;
+    (free < FULL).then_some(Void::SharedMemory { free })
 }
 
 /// Bytes that the command keeps in shared memory.
@@ -201,7 +227,14 @@ fn proportional(pid: &str) -> u64 {
 
 /// How many processes the kernel has ended for want of memory since it started, on the whole machine.
 fn oom_kills() -> Option<u64> {
-    let text = fs::read_to_string("vmstat").ok()?;
+    let vmstat = openat(CWD, "vmstat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    // In large pieces (the kernel gives a page at most): it sums all its counters up again for every read.
+    let mut text = vec![0; 1 << 14];
+    let mut length = 0;
+    while let Ok(read @ 1..) = rustix::io::read(&vmstat, &mut text[length..]) {
+        length += read;
+    }
+    let text = std::str::from_utf8(&text[..length]).ok()?;
     text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.parse().ok()
 }
 

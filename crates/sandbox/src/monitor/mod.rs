@@ -13,25 +13,26 @@ use rustix::process::{
 use crate::command::{Command, Network, TerminalSize};
 use crate::error::{During, Failure};
 use crate::filter::{assemble, baseline};
+use crate::groups::Groups;
 use crate::ids::Ids;
-use crate::init::{self, Start};
+use crate::init::{self, Ended, Start};
 use crate::mounts::{self, Root};
 use crate::notify::{self, Notifier};
 use crate::outcome::{Report, Status, Void};
 use crate::sys::{self, Fork};
-use crate::{serve, wire};
+use crate::{rlimits, serve, wire};
 
 mod limits;
 
 use limits::Watch;
 
 /// Runs a monitor; never returns. `fds`: the caller's socket, the command, the standard streams.
-pub(crate) fn run(ids: Ids, fds: Vec<OwnedFd>) -> ! {
+pub(crate) fn run(ids: Ids, groups: &Groups, fds: Vec<OwnedFd>) -> ! {
     let mut fds = fds.into_iter();
     if let (Some(caller), Some(payload)) = (fds.next(), fds.next()) {
         let stdio: Vec<OwnedFd> = fds.collect();
         // If the caller is gone there is nobody to tell.
-        let _told = match watch(ids, payload, &caller, stdio) {
+        let _told = match watch(ids, groups, payload, &caller, stdio) {
             Ok((report, uppers)) => wire::pack(&report).and_then(|payload| {
                 let fds: Vec<BorrowedFd<'_>> =
                     std::iter::once(&payload).chain(&uppers).map(AsFd::as_fd).collect();
@@ -46,6 +47,7 @@ pub(crate) fn run(ids: Ids, fds: Vec<OwnedFd>) -> ! {
 
 fn watch(
     ids: Ids,
+    groups: &Groups,
     payload: OwnedFd,
     caller: &OwnedFd,
     stdio: Vec<OwnedFd>,
@@ -61,8 +63,9 @@ fn watch(
         None => stdio,
     };
     let host_proc = mounts::open_host_proc()?;
+    let shown = rlimits::set().during(|| "set the resource limits".into())?;
     let mut rules = baseline();
-    rules.extend(notify::rules(ids));
+    rules.extend(notify::rules(ids, &shown));
     let program = assemble(&rules);
     let (socket, theirs) = wire::pair().during(|| "make a socket".into())?;
     let start = Start {
@@ -86,17 +89,20 @@ fn watch(
     let listener = first_message(&socket)?;
     // init has pivoted: its root is ours too. The host's /proc lives on in this descriptor.
     rustix::process::fchdir(&host_proc).during(|| "enter the host's /proc".into())?;
-    let notifier = Notifier::new(ids, listener, host_proc, &command, &root)?;
+    let notifier = Notifier::new(ids, listener, host_proc, &command, &root, shown)?;
     wire::send(&socket, b"g", &[]).during(|| "release the step".into())?;
-    let watch = Watch::new(&command, &root);
+    let watch = Watch::new(&command, &root, groups);
     let mut monitor =
         Monitor { socket, caller, notifier, watch, init, started, voided: Vec::new() };
-    let status = monitor.until_the_end()?;
+    let ended = monitor.until_the_end()?;
     let elapsed = started.elapsed();
     monitor.voided.append(&mut monitor.notifier.take_voided());
     monitor.watch.at_the_end(&mut monitor.voided);
     let Monitor { notifier, mut voided, .. } = monitor;
-    if status == Status::Signaled(libc::SIGSYS) && voided.is_empty() {
+    // A step that we have killed has no end of its own.
+    let Ended { status, refused } =
+        ended.unwrap_or(Ended { status: Status::Signaled(libc::SIGKILL), refused: false });
+    if refused && voided.is_empty() {
         voided.push(Void::BadSystemCall);
     }
     let owners = notifier.owners(&root.upper, &root.uncaptured)?;
@@ -181,7 +187,7 @@ struct Monitor<'a> {
 
 impl Monitor<'_> {
     /// Serves until init, and with it every process of the command, has ended.
-    fn until_the_end(&mut self) -> Result<Status, Failure> {
+    fn until_the_end(&mut self) -> Result<Option<Ended>, Failure> {
         let init = pidfd_open(self.init, PidfdFlags::empty()).during(|| "watch init".into())?;
         let mut listening = true;
         let mut ending = false;
@@ -221,11 +227,11 @@ impl Monitor<'_> {
         }
         rustix::io::retry_on_intr(|| waitpid(Some(self.init), WaitOptions::empty()))
             .during(|| "wait for init".into())?;
-        self.status()
+        self.ended()
     }
 
-    /// The step's own status, if it came to its end before we ended it.
-    fn status(&self) -> Result<Status, Failure> {
+    /// The step's own end, if it came before we ended it.
+    fn ended(&self) -> Result<Option<Ended>, Failure> {
         while !serve::connected(&self.socket) {
             let Some((message, _)) =
                 wire::receive(&self.socket).during(|| "hear from init".into())?
@@ -233,14 +239,7 @@ impl Monitor<'_> {
                 break;
             };
             match message.split_first() {
-                Some((b'S', code)) => {
-                    let code = code.try_into().map_or(-libc::SIGKILL, i32::from_le_bytes);
-                    return Ok(if code < 0 {
-                        Status::Signaled(-code)
-                    } else {
-                        Status::Exited(code)
-                    });
-                }
+                Some((b'S', ended)) => return Ok(postcard::from_bytes(ended).ok()),
                 Some((b'E', failure)) => {
                     return Err(postcard::from_bytes(failure)
                         .unwrap_or_else(|_| Failure::setup("the step could not begin")));
@@ -248,6 +247,6 @@ impl Monitor<'_> {
                 _ => {}
             }
         }
-        Ok(Status::Signaled(libc::SIGKILL))
+        Ok(None)
     }
 }

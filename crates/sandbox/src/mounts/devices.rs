@@ -3,11 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{FileType, Mode, mknodat};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
 use super::QUIET;
-use super::inside::{bind_at, fd_path, open_in, target};
+use super::inside::{fd_path, target};
 use crate::error::{During, Failure};
 use crate::ids::Ids;
 
@@ -19,12 +19,14 @@ pub(super) fn devices(root: &OwnedFd) -> Result<(), Failure> {
     mount("dev", fd_path(&at), "tmpfs", flags, c"mode=0755,size=64k")
         .during(|| "mount /dev".into())?;
     let dev = target(root, Path::new("/dev"))?;
+    let read_only = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NOEXEC;
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         let what = || format!("make /dev/{name}");
-        openat(&dev, name, OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o666))
-            .during(what)?;
-        let node = open_in(&dev, Path::new(name)).during(what)?;
-        bind_at(&Path::new("/dev").join(name), &node, true)?;
+        mknodat(&dev, name, FileType::RegularFile, Mode::from(0o666), 0).during(what)?;
+        // In a directory that is all ours a name is as good as a descriptor, and leads to what is mounted last.
+        let node = format!("{}/{name}", fd_path(&dev));
+        mount_bind(Path::new("/dev").join(name), &node).during(what)?;
+        mount_remount(&node, read_only, c"").during(what)?;
     }
     for (name, mode) in [("pts", 0o755), ("shm", 0o1777)] {
         rustix::fs::mkdirat(&dev, name, Mode::from(mode)).during(|| format!("make /dev/{name}"))?;

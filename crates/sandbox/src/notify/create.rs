@@ -12,7 +12,9 @@ use rustix::fs::{
 
 use super::creds::Who;
 use super::place::{At, Place};
-use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
+use super::{
+    Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unresolved, unsigned,
+};
 use crate::filter::When;
 use crate::ids::Ids;
 use crate::sys::{self, Notification};
@@ -21,22 +23,30 @@ use crate::xattr::DEVICE;
 const CREATES: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)).cast_unsigned();
 
 pub(super) const TABLE: &[Handler] = &[
+    #[cfg(target_arch = "x86_64")]
     on(libc::SYS_open, When::AnyBit(1, CREATES), Feature::Ownership, open),
     on(libc::SYS_openat, When::AnyBit(2, CREATES), Feature::Ownership, open_at),
     on(libc::SYS_openat2, When::Always, Feature::Ownership, open_at_2),
+    #[cfg(target_arch = "x86_64")]
     on(libc::SYS_creat, When::Always, Feature::Ownership, creat),
+    #[cfg(target_arch = "x86_64")]
     on(libc::SYS_mkdir, When::Always, Feature::Ownership, mkdir),
     on(libc::SYS_mkdirat, When::Always, Feature::Ownership, mkdir_at),
+    #[cfg(target_arch = "x86_64")]
     on(libc::SYS_symlink, When::Always, Feature::Ownership, symlink),
     on(libc::SYS_symlinkat, When::Always, Feature::Ownership, symlink_at),
+    #[cfg(target_arch = "x86_64")]
     on(libc::SYS_mknod, When::Masked(1, 0o130_000, 0o020_000), Feature::Devices, mknod),
     on(libc::SYS_mknodat, When::Masked(2, 0o130_000, 0o020_000), Feature::Devices, mknod_at),
+    #[cfg(target_arch = "x86_64")]
     on(libc::SYS_mknod, When::Always, Feature::Ownership, mknod),
     on(libc::SYS_mknodat, When::Always, Feature::Ownership, mknod_at),
 ];
 
+#[cfg(target_arch = "x86_64")]
 const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
+#[cfg(target_arch = "x86_64")]
 fn open(notifier: &mut Notifier, call: &Notification) -> Handled {
     let [path, flags, mode, ..] = call.args;
     create(notifier, call, HERE, path, flags, mode)
@@ -47,6 +57,7 @@ fn open_at(notifier: &mut Notifier, call: &Notification) -> Handled {
     create(notifier, call, dirfd, path, flags, mode)
 }
 
+#[cfg(target_arch = "x86_64")]
 fn creat(notifier: &mut Notifier, call: &Notification) -> Handled {
     let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC;
     create(notifier, call, HERE, call.args[0], flags.cast_unsigned().into(), call.args[1])
@@ -55,57 +66,50 @@ fn creat(notifier: &mut Notifier, call: &Notification) -> Handled {
 fn open_at_2(notifier: &mut Notifier, call: &Notification) -> Handled {
     let [dirfd, path, how, size, ..] = call.args;
     let mut bytes = [0; 24];
-    if size < 24 || sys::read_memory(call.pid, how, &mut bytes).ok() != Some(24) {
-        return Ok(Reply::Continue); // EINVAL or EFAULT
+    if size < 24 {
+        return Ok(Reply::Continue); // EINVAL
     }
-    notifier.still_there(call)?;
+    notifier.read(call, how, &mut bytes)?;
     let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let (flags, mode, resolve) = (word(0), word(8), word(16));
     if flags & u64::from(CREATES) == 0 {
         return Ok(Reply::Continue);
     }
     if resolve != 0 {
-        let who = notifier.credentials.of(call.pid);
+        let who = notifier.credentials.of(call.pid)?;
         let ordinary = who.uid.fs == 0 && who.gid.fs == 0;
-        let place = notifier.place(call, dirfd, path, 0);
-        return match place {
-            Ok(place)
-                if !ordinary
-                    || setgid_group(notifier, place.sibling(&parent(&place.path))).is_some() =>
-            {
-                Err(fell_back(
-                    "the owner of a new file",
-                    "it was made by openat2 with a resolve mode",
-                ))
-            }
-            Ok(_) | Err(Failed::Errno(_)) => Ok(Reply::Continue),
-            Err(other) => Err(other),
-        };
+        let place = notifier.place(call, dirfd, path, 0)?;
+        if !ordinary || setgid_group(notifier, place.sibling(&parent(&place.path)))?.is_some() {
+            let reason = "it was made by openat2 with a resolve mode";
+            return Err(fell_back("the owner of a new file", reason));
+        }
+        return Ok(Reply::Continue);
     }
     create(notifier, call, dirfd, path, flags, mode)
 }
 
 /// Who a file belongs to that `who` makes in the directory `parent`; `None` if the kernel gets it right.
 fn heir(notifier: &Notifier, who: &Who, parent: At<'_>) -> Result<Option<(u32, u32)>, Failed> {
-    let group = setgid_group(notifier, parent);
+    let group = setgid_group(notifier, parent)?;
     let owner = (who.uid.fs, group.unwrap_or(who.gid.fs));
     if owner == (0, 0) {
         return Ok(None);
     }
-    if let Ok(stat) = sys::stat_at(parent.path, 0) {
-        let dir = notifier.records.owner(parent, true, stat.mode(), stat.owner());
-        if !who.may(dir, stat.mode(), 3) {
-            return Err(Failed::Errno(libc::EACCES));
-        }
+    let stat = sys::stat_at(parent.path, 0).map_err(unresolved)?;
+    let dir = notifier.records.owner(parent, true, stat.mode(), stat.owner())?;
+    if !who.may(dir, stat.mode(), 3) {
+        return Err(Failed::Errno(libc::EACCES));
     }
     Ok(Some(owner))
 }
 
 /// The group that a directory gives to what is made in it.
-fn setgid_group(notifier: &Notifier, dir: At<'_>) -> Option<u32> {
-    let stat = sys::stat_at(dir.path, 0).ok()?;
-    let gives = stat.mode() & libc::S_ISGID != 0;
-    gives.then(|| notifier.records.owner(dir, true, stat.mode(), stat.owner()).1)
+fn setgid_group(notifier: &Notifier, dir: At<'_>) -> Result<Option<u32>, Failed> {
+    let stat = sys::stat_at(dir.path, 0).map_err(unresolved)?;
+    if stat.mode() & libc::S_ISGID == 0 {
+        return Ok(None);
+    }
+    Ok(Some(notifier.records.owner(dir, true, stat.mode(), stat.owner())?.1))
 }
 
 /// The directory part of a path, and its last name.
@@ -122,17 +126,6 @@ fn parent(path: &CStr) -> CString {
     split(path).0
 }
 
-/// Lets the kernel fail what it would fail; anything that is no lookup error of the caller passes on.
-macro_rules! placed {
-    ($place:expr) => {
-        match $place {
-            Ok(place) => place,
-            Err(Failed::Errno(_)) => return Ok(Reply::Continue),
-            Err(other) => return Err(other),
-        }
-    };
-}
-
 fn create(
     notifier: &mut Notifier,
     call: &Notification,
@@ -142,8 +135,8 @@ fn create(
     mode: u64,
 ) -> Handled {
     let flags = OFlags::from_bits_retain(unsigned(flags));
-    let place = placed!(notifier.place(call, dirfd, path, 0));
-    let who = notifier.credentials.of(call.pid).clone();
+    let place = notifier.place(call, dirfd, path, 0)?;
+    let who = notifier.credentials.of(call.pid)?.clone();
     let nameless = flags.contains(OFlags::TMPFILE);
     let mut target = place.path.clone();
     if flags.contains(OFlags::PATH) {
@@ -195,7 +188,7 @@ fn existing(notifier: &Notifier, who: &Who, at: At<'_>, flags: OFlags) -> Handle
         && !flags.contains(OFlags::EXCL)
         && let Ok(stat) = sys::stat_at(at.path, 0)
     {
-        let owner = notifier.records.owner(at, true, stat.mode(), stat.owner());
+        let owner = notifier.records.owner(at, true, stat.mode(), stat.owner())?;
         let wanted = if writes { 2 } else { 0 } | if reads { 4 } else { 0 };
         if !who.may(owner, stat.mode(), wanted) {
             return Err(Failed::Errno(libc::EACCES));
@@ -251,6 +244,7 @@ fn with_umask<T>(call: &Notification, make: impl FnOnce() -> T) -> Result<T, Fai
     Ok(result)
 }
 
+#[cfg(target_arch = "x86_64")]
 fn mkdir(notifier: &mut Notifier, call: &Notification) -> Handled {
     make_dir(notifier, call, HERE, call.args[0], call.args[1])
 }
@@ -266,8 +260,8 @@ fn make_dir(
     path: u64,
     mode: u64,
 ) -> Handled {
-    let place = placed!(notifier.place(call, dirfd, path, 0));
-    let who = notifier.credentials.of(call.pid).clone();
+    let place = notifier.place(call, dirfd, path, 0)?;
+    let who = notifier.credentials.of(call.pid)?.clone();
     let Some(owner) = heir(notifier, &who, place.sibling(&parent(&place.path)))? else {
         return Ok(Reply::Continue);
     };
@@ -282,6 +276,7 @@ fn made(notifier: &mut Notifier, place: &Place, kind: u32, owner: (u32, u32)) ->
     Ok(Reply::Value(0))
 }
 
+#[cfg(target_arch = "x86_64")]
 fn symlink(notifier: &mut Notifier, call: &Notification) -> Handled {
     link(notifier, call, call.args[0], HERE, call.args[1])
 }
@@ -297,8 +292,8 @@ fn link(
     dirfd: u64,
     path: u64,
 ) -> Handled {
-    let place = placed!(notifier.place(call, dirfd, path, 0));
-    let who = notifier.credentials.of(call.pid).clone();
+    let place = notifier.place(call, dirfd, path, 0)?;
+    let who = notifier.credentials.of(call.pid)?.clone();
     let Some(owner) = heir(notifier, &who, place.sibling(&parent(&place.path)))? else {
         return Ok(Reply::Continue);
     };
@@ -307,6 +302,7 @@ fn link(
     made(notifier, &place, libc::S_IFLNK, owner)
 }
 
+#[cfg(target_arch = "x86_64")]
 fn mknod(notifier: &mut Notifier, call: &Notification) -> Handled {
     let [path, mode, device, ..] = call.args;
     node(notifier, call, HERE, path, unsigned(mode), device)
@@ -327,9 +323,9 @@ fn node(
 ) -> Handled {
     let kind = mode & libc::S_IFMT;
     let is_device = matches!(kind, libc::S_IFCHR | libc::S_IFBLK);
-    let place = placed!(notifier.place(call, dirfd, path, 0));
+    let place = notifier.place(call, dirfd, path, 0)?;
     let (privileged, heir) = if notifier.ids == Ids::Notify {
-        let who = notifier.credentials.of(call.pid).clone();
+        let who = notifier.credentials.of(call.pid)?.clone();
         let heir = heir(notifier, &who, place.sibling(&parent(&place.path)))?;
         (who.privileged(), heir)
     } else {

@@ -12,8 +12,6 @@ use crate::command::User;
 use crate::filter::When;
 use crate::sys::{self, Notification};
 
-const LOCKS: &[u32] = &[10]; // RLIMIT_LOCKS
-
 pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_getuid, When::Always, Feature::Ownership, |n, c| id(n, c, |who| who.uid.real)),
     on(libc::SYS_geteuid, When::Always, Feature::Ownership, |n, c| {
@@ -36,9 +34,6 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_setfsgid, When::Always, Feature::Ownership, setfs),
     on(libc::SYS_setgroups, When::Always, Feature::Ownership, setgroups),
     on(libc::SYS_capget, When::Always, Feature::Ownership, capget),
-    on(libc::SYS_getrlimit, When::Is(0, LOCKS), Feature::Ownership, getrlimit),
-    on(libc::SYS_setrlimit, When::Is(0, LOCKS), Feature::Ownership, |_, _| Ok(Reply::Value(0))),
-    on(libc::SYS_prlimit64, When::Is(1, LOCKS), Feature::Ownership, prlimit),
 ];
 
 /// The four ids of one kind.
@@ -132,11 +127,14 @@ impl Credentials {
     }
 
     /// Who the process of this thread is.
-    pub(super) fn of(&self, tid: u32) -> &Who {
+    pub(super) fn of(&self, tid: u32) -> Result<&Who, Failed> {
         // The limit is infinite until the process, or one it comes from, has changed its ids.
-        let number = sys::soft_locks_limit(tid).ok().and_then(|limit| usize::try_from(limit).ok());
-        let number = number.filter(|number| *number < self.table.len()).unwrap_or(self.first);
-        &self.table[number]
+        let limit = sys::soft_locks_limit(tid).map_err(|error| match error.raw_os_error() {
+            Some(libc::ESRCH) => Failed::Gone,
+            _ => super::fell_back("who a process is", error),
+        })?;
+        let number = usize::try_from(limit).ok().filter(|number| *number < self.table.len());
+        Ok(&self.table[number.unwrap_or(self.first)])
     }
 
     fn set(&mut self, tid: u32, who: Who) -> Result<(), Failed> {
@@ -146,13 +144,12 @@ impl Credentials {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
 fn id(notifier: &mut Notifier, call: &Notification, which: fn(&Who) -> u32) -> Handled {
-    Ok(Reply::Value(which(notifier.credentials.of(call.pid)).into()))
+    Ok(Reply::Value(which(notifier.credentials.of(call.pid)?).into()))
 }
 
 fn three(notifier: &mut Notifier, call: &Notification, which: fn(&Who) -> Ids) -> Handled {
-    let ids = which(notifier.credentials.of(call.pid));
+    let ids = which(notifier.credentials.of(call.pid)?);
     for (address, id) in call.args.iter().zip([ids.real, ids.effective, ids.saved]) {
         notifier.write(call, *address, &id.to_ne_bytes())?;
     }
@@ -160,7 +157,7 @@ fn three(notifier: &mut Notifier, call: &Notification, which: fn(&Who) -> Ids) -
 }
 
 fn getgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
-    let groups = &notifier.credentials.of(call.pid).groups;
+    let groups = &notifier.credentials.of(call.pid)?.groups;
     let room = int(call.args[0]);
     let value = i64::try_from(groups.len()).unwrap_or(i64::MAX);
     match room {
@@ -174,7 +171,7 @@ fn getgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
 }
 
 fn setgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
-    let mut who = notifier.credentials.of(call.pid).clone();
+    let mut who = notifier.credentials.of(call.pid)?.clone();
     if !who.privileged() {
         return Err(Failed::Errno(libc::EPERM));
     }
@@ -183,11 +180,9 @@ fn setgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
         return Err(Failed::Errno(libc::EINVAL));
     }
     let mut bytes = vec![0; count * 4];
-    let read = sys::read_memory(call.pid, call.args[1], &mut bytes);
-    if count > 0 && read.ok() != Some(bytes.len()) {
-        return Err(Failed::Errno(libc::EFAULT));
+    if count > 0 {
+        notifier.read(call, call.args[1], &mut bytes)?;
     }
-    notifier.still_there(call)?;
     who.groups =
         bytes.chunks_exact(4).map(|id| u32::from_ne_bytes([id[0], id[1], id[2], id[3]])).collect();
     who.groups.sort_unstable(); // as the kernel keeps them
@@ -197,7 +192,7 @@ fn setgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
 
 /// setuid, setreuid, setresuid and their twins for groups, by the kernel's rules.
 fn set(notifier: &mut Notifier, call: &Notification) -> Handled {
-    let mut who = notifier.credentials.of(call.pid).clone();
+    let mut who = notifier.credentials.of(call.pid)?.clone();
     let privileged = who.privileged();
     let uids = matches!(call.nr, libc::SYS_setuid | libc::SYS_setreuid | libc::SYS_setresuid);
     let ids = if uids { &mut who.uid } else { &mut who.gid };
@@ -254,7 +249,7 @@ fn set(notifier: &mut Notifier, call: &Notification) -> Handled {
 
 /// setfsuid and setfsgid: return the old id, whether or not they changed it.
 fn setfs(notifier: &mut Notifier, call: &Notification) -> Handled {
-    let mut who = notifier.credentials.of(call.pid).clone();
+    let mut who = notifier.credentials.of(call.pid)?.clone();
     let privileged = who.privileged();
     let ids = if call.nr == libc::SYS_setfsuid { &mut who.uid } else { &mut who.gid };
     let (old, new) = (ids.fs, unsigned(call.args[0]));
@@ -269,13 +264,13 @@ fn setfs(notifier: &mut Notifier, call: &Notification) -> Handled {
 fn capget(notifier: &mut Notifier, call: &Notification) -> Handled {
     let [header, data, ..] = call.args;
     let mut bytes = [0; 8];
-    if sys::read_memory(call.pid, header, &mut bytes).ok() != Some(8) || data == 0 {
+    notifier.read(call, header, &mut bytes)?;
+    if data == 0 {
         return Ok(Reply::Continue);
     }
-    notifier.still_there(call)?;
     let version = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let own = bytes[4..] == [0; 4];
-    if notifier.credentials.of(call.pid).privileged() || !own {
+    if notifier.credentials.of(call.pid)?.privileged() || !own {
         return Ok(Reply::Continue);
     }
     let words = match version {
@@ -284,19 +279,6 @@ fn capget(notifier: &mut Notifier, call: &Notification) -> Handled {
         _ => return Ok(Reply::Continue), // the kernel says which version it prefers
     };
     Ok(Reply::Write { address: data, bytes: vec![0; words * 4], value: 0 })
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
-fn getrlimit(_: &mut Notifier, call: &Notification) -> Handled {
-    Ok(Reply::Write { address: call.args[1], bytes: vec![0xff; 16], value: 0 })
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
-fn prlimit(_: &mut Notifier, call: &Notification) -> Handled {
-    match call.args[3] {
-        0 => Ok(Reply::Value(0)),
-        address => Ok(Reply::Write { address, bytes: vec![0xff; 16], value: 0 }),
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The system calls that the monitor answers, and the loop that serves them.
 //!
+//! Calls without `at` are those of x86-64; newer architectures have none of them.
+//!
 //! One table: call, condition, the feature that demands it, the function that answers. A feature that
 //! nobody demands costs nothing: its calls are not in the filter.
 //!
 //! **Rules for `Continue`** (the kernel executes the call as it stands; any other use voids the result):
 //! the call's effect under the kernel's own rules is already right (root creating a file outside of
 //! setgid directories, `chroot`, an attribute that is not ours), or the path could not be resolved, so that
-//! the kernel fails the call with its own errno.
+//! the kernel fails the call with its own errno. An error that the program did not ask for (no memory, no
+//! descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
 //!
 //! **Known limits** of one id: modes bind a process that is root no more where it makes files, opens existing
 //! ones with `O_CREAT` or changes owners, not on other paths; `/proc/PID/status`, `SO_PEERCRED` and `access`
@@ -18,6 +21,7 @@
 mod chown;
 mod create;
 mod creds;
+mod limits;
 mod place;
 mod records;
 mod stat;
@@ -32,9 +36,8 @@ use crate::filter::{Action, Rule, When};
 use crate::ids::Ids;
 use crate::mounts::Root;
 use crate::outcome::Void;
+use crate::rlimits::Shown;
 use crate::sys::{self, Answer, Notification};
-
-pub(crate) use records::Inode;
 
 use creds::Credentials;
 use records::Records;
@@ -60,21 +63,48 @@ enum Reply {
 enum Failed {
     /// The program gets this errno.
     Errno(i32),
+    /// What the caller names is not there: the kernel finds the same, after its own checks, and says so.
+    Unresolved,
     /// We could not keep what we promise; the step ends.
     FellBack { what: &'static str, reason: String },
     /// The thread is gone.
     Gone,
 }
 
+/// Errors that are the machine's or ours, never the answer to what a program asked for.
+fn ours(errno: i32) -> bool {
+    matches!(errno, libc::EIO | libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+}
+
 impl From<std::io::Error> for Failed {
     fn from(error: std::io::Error) -> Self {
-        Self::Errno(error.raw_os_error().unwrap_or(libc::EIO))
+        match error.raw_os_error() {
+            Some(errno) if !ours(errno) => Self::Errno(errno),
+            _ => fell_back("an answer", error),
+        }
     }
 }
 
 impl From<rustix::io::Errno> for Failed {
     fn from(errno: rustix::io::Errno) -> Self {
-        Self::Errno(errno.raw_os_error())
+        std::io::Error::from(errno).into()
+    }
+}
+
+/// A failed look at what the caller names.
+fn unresolved(error: impl Into<std::io::Error>) -> Failed {
+    match Failed::from(error.into()) {
+        Failed::Errno(_) => Failed::Unresolved,
+        other => other,
+    }
+}
+
+/// A failed look into the caller's memory.
+fn unreadable(error: std::io::Error) -> Failed {
+    match error.raw_os_error() {
+        Some(libc::EFAULT) => Failed::Errno(libc::EFAULT),
+        Some(libc::ESRCH) => Failed::Gone,
+        _ => fell_back("what a process says in its memory", error),
     }
 }
 
@@ -110,18 +140,34 @@ fn demanded(ids: Ids) -> &'static [Feature] {
 }
 
 fn handlers(ids: Ids) -> impl Iterator<Item = &'static Handler> {
-    let tables =
-        [stat::TABLE, chown::TABLE, create::TABLE, creds::TABLE, xattrs::TABLE, place::TABLE];
+    let tables = [
+        stat::TABLE,
+        chown::TABLE,
+        create::TABLE,
+        creds::TABLE,
+        limits::TABLE,
+        xattrs::TABLE,
+        place::TABLE,
+    ];
     let demanded = demanded(ids);
     tables.into_iter().flatten().filter(|handler| demanded.contains(&handler.feature))
 }
 
-/// The rules that send calls to the monitor under this id backend.
-pub(crate) fn rules(ids: Ids) -> Vec<Rule> {
-    let nr = |nr| u32::try_from(nr).expect("system call numbers are small and positive");
-    handlers(ids)
-        .map(|handler| Rule { nr: nr(handler.nr), when: handler.when, action: Action::Notify })
-        .collect()
+/// The rules that send calls to the monitor under this id backend, and where a limit is not what a step sees.
+pub(crate) fn rules(ids: Ids, shown: &[Shown]) -> Vec<Rule> {
+    let rule = |nr, when| Rule {
+        nr: u32::try_from(nr).expect("system call numbers are small and positive"),
+        when,
+        action: Action::Notify,
+    };
+    let mut rules: Vec<_> = handlers(ids).map(|handler| rule(handler.nr, handler.when)).collect();
+    if !shown.is_empty() {
+        // The monitor lives as long as its filter.
+        let resources: &[u32] = shown.iter().map(|s| s.resource).collect::<Vec<_>>().leak();
+        let argument = |nr| u8::from(nr == libc::SYS_prlimit64);
+        rules.extend(limits::CALLS.map(|nr| rule(nr, When::Is(argument(nr), resources))));
+    }
+    rules
 }
 
 /// Serves the notifications of one sandbox.
@@ -140,6 +186,8 @@ pub(crate) struct Notifier {
     chrooted: bool,
     records: Records,
     credentials: Credentials,
+    /// Limits that the machine does not give.
+    shown: Vec<Shown>,
     voided: Vec<Void>,
 }
 
@@ -151,6 +199,7 @@ impl Notifier {
         host_proc: OwnedFd,
         command: &Command,
         built: &Root,
+        shown: Vec<Shown>,
     ) -> Result<Self, Failure> {
         let root = place::open_path(c"/").during(|| "open the sandbox's root".into())?;
         let mut table = vec![None; 512];
@@ -158,6 +207,9 @@ impl Notifier {
             let at =
                 usize::try_from(handler.nr).expect("system call numbers are small and positive");
             table[at] = Some(handler.run);
+        }
+        for (nr, run) in limits::CALLS.iter().zip(limits::RUN) {
+            table[usize::try_from(*nr).expect("system call numbers are positive")] = Some(run);
         }
         let proc_device = rustix::fs::fstat(&host_proc);
         let proc_device = proc_device.during(|| "look at the host's /proc".into())?.st_dev;
@@ -180,6 +232,7 @@ impl Notifier {
             chrooted: false,
             records,
             credentials,
+            shown,
             voided: Vec::new(),
         })
     }
@@ -221,18 +274,21 @@ impl Notifier {
             Some(run) => run(self, &call),
             None => Err(fell_back("an answer", format!("system call {} has no handler", call.nr))),
         };
+        let handled = handled.and_then(|reply| match &reply {
+            Reply::Write { address, bytes, .. } => {
+                self.write(&call, *address, bytes).map(|()| reply)
+            }
+            _ => Ok(reply),
+        });
         match handled {
-            Ok(Reply::Value(value)) => self.answer(&call, Answer::Value(value)),
-            Ok(Reply::Continue) => self.answer(&call, Answer::Continue),
-            Ok(Reply::Write { address, bytes, value }) => {
-                let answer = match self.write(&call, address, &bytes) {
-                    Ok(()) => Answer::Value(value),
-                    Err(Failed::Errno(errno)) => Answer::Errno(errno),
-                    Err(_) => return,
-                };
-                self.answer(&call, answer);
+            Ok(Reply::Continue) | Err(Failed::Unresolved) => {
+                self.answer(&call, Answer::Continue);
+            }
+            Ok(Reply::Value(value) | Reply::Write { value, .. }) => {
+                self.answer(&call, Answer::Value(value));
             }
             Ok(Reply::Fd { fd, close_on_exec }) => {
+                // The caller may have no room for one more.
                 if let Err(error) = sys::reply_with_fd(&self.listener, call.id, fd, close_on_exec) {
                     self.answer(&call, Answer::Errno(error.raw_os_error().unwrap_or(libc::EMFILE)));
                 }
@@ -258,7 +314,14 @@ impl Notifier {
 
     fn write(&self, call: &Notification, address: u64, bytes: &[u8]) -> Result<(), Failed> {
         self.still_there(call)?;
-        sys::write_memory(call.pid, address, bytes).map_err(|_| Failed::Errno(libc::EFAULT))
+        sys::write_memory(call.pid, address, bytes).map_err(unreadable)
+    }
+
+    /// Fills `buffer` from the caller's memory.
+    fn read(&self, call: &Notification, address: u64, buffer: &mut [u8]) -> Result<(), Failed> {
+        let read = sys::read_memory(call.pid, address, buffer).map_err(unreadable)?;
+        self.still_there(call)?;
+        if read == buffer.len() { Ok(()) } else { Err(Failed::Errno(libc::EFAULT)) }
     }
 }
 

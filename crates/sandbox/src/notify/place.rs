@@ -11,7 +11,9 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
 use rustix::process::{chroot, fchdir};
 
-use super::{Failed, Feature, Handled, Handler, Notifier, Reply, int, on};
+use super::{
+    Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, int, on, unreadable, unresolved,
+};
 use crate::filter::When;
 use crate::sys::{self, Notification};
 
@@ -86,8 +88,8 @@ impl Notifier {
             // Never across a page: the next one need not be mapped. Most strings are short.
             let page = PATH_MAX - usize::try_from(from % PATH_MAX as u64).unwrap_or(0);
             let length = page.min(if text.is_empty() { 256 } else { PATH_MAX });
-            let read = sys::read_memory(call.pid, from, &mut buffer[..length])
-                .map_err(|_| Failed::Errno(libc::EFAULT))?;
+            let read =
+                sys::read_memory(call.pid, from, &mut buffer[..length]).map_err(unreadable)?;
             if let Some(end) = buffer[..read].iter().position(|byte| *byte == 0) {
                 text.extend_from_slice(&buffer[..end]);
                 self.still_there(call)?;
@@ -111,14 +113,13 @@ impl Notifier {
         let empty_is_fd = flags & libc::AT_EMPTY_PATH != 0;
         let path = match address {
             0 if empty_is_fd => Vec::new(),
-            _ => self.read_string(call, address)?,
+            _ => match self.read_string(call, address) {
+                Err(Failed::Errno(_)) => return Err(Failed::Unresolved),
+                read => read?,
+            },
         };
         if path.is_empty() {
-            return if empty_is_fd {
-                Ok(fd_place(call, dirfd))
-            } else {
-                Err(Failed::Errno(libc::ENOENT))
-            };
+            return if empty_is_fd { Ok(fd_place(call, dirfd)) } else { Err(Failed::Unresolved) };
         }
         self.place_of(call, dirfd, &path)
     }
@@ -160,21 +161,33 @@ impl Notifier {
         dirfd: u64,
         path: &[u8],
     ) -> Result<Option<(Vec<u8>, Home)>, Failed> {
-        let theirs = open_path(&name(call.pid, "root"))?;
+        let theirs = open_path(&name(call.pid, "root")).map_err(their_root)?;
         let [a, b] = [&theirs, &*self.root].map(|fd| statat(fd, c"", AtFlags::EMPTY_PATH));
         let (a, b) = (a?, b?);
         if (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) {
             return Ok(None);
         }
-        let base = if path[0] == b'/' { None } else { Some(open_path(&base(call, dirfd))?) };
-        let named = readlinkat(CWD, name(call.pid, "root"), Vec::new())?.into_bytes();
+        let base = if path[0] == b'/' {
+            None
+        } else {
+            Some(open_path(&base(call, dirfd)).map_err(unresolved)?)
+        };
+        let named = readlinkat(CWD, name(call.pid, "root"), Vec::new()).map_err(their_root)?;
+        let named = named.into_bytes();
         let home = Home { root: Rc::clone(&self.root), proc: Rc::clone(&self.host_proc) };
-        fchdir(&theirs)?;
-        chroot(".")?;
+        fchdir(&theirs).and_then(|()| chroot(".")).map_err(their_root)?;
         if let Some(base) = base {
-            fchdir(&base)?;
+            fchdir(&base).map_err(unresolved)?; // its descriptor may be no directory
         }
         Ok(Some((named, home)))
+    }
+}
+
+/// Without the caller's root its paths mean nothing to us. A thread that is gone has none.
+fn their_root(errno: rustix::io::Errno) -> Failed {
+    match errno {
+        rustix::io::Errno::NOENT | rustix::io::Errno::SRCH => Failed::Gone,
+        other => fell_back("the root of a process", other),
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! Regular files and directories carry the extended attribute [`OWNER`](crate::xattr::OWNER), which
 //! survives renaming, linking and copying up, and dies with the inode. Symbolic links and special files cannot
-//! carry one: a table holds theirs, by inode and birth time in the upper.
+//! carry one: a table holds theirs, by what the file system of the upper calls the inode.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -18,7 +18,7 @@ use rustix::fs::{
 };
 
 use super::place::At;
-use super::{Failed, fell_back};
+use super::{Failed, fell_back, unresolved};
 use crate::capture::{Entries, EntryKind};
 use crate::command::Owner;
 use crate::error::{During, Failure};
@@ -28,12 +28,25 @@ use crate::sys;
 use crate::xattr::{DEVICE, OWNER, parse_device, parse_owner};
 
 /// Names an inode for as long as the sandbox lives, beyond the reuse of its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Inode {
-    pub(crate) device: u64,
-    pub(crate) number: u64,
-    /// Birth time: seconds, nanoseconds.
-    pub(crate) born: (i64, u32),
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Inode {
+    device: u64,
+    number: u64,
+    /// Birth time: seconds, nanoseconds. The clock of files stands still for milliseconds.
+    born: (i64, u32),
+    /// The file system's own name for it, with its generation; empty where it has none.
+    handle: Vec<u8>,
+}
+
+impl Inode {
+    /// The inode that `path` names in `dir`; an empty one names `dir` itself.
+    fn of(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<Self> {
+        let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
+        let found = sys::statx_at(dir, path, flags, IDENTITY)?;
+        let (number, born) = found.identity();
+        let handle = sys::file_handle(dir, path)?;
+        Ok(Self { device: found.device(), number, born, handle })
+    }
 }
 
 /// The owner that the kernel shows for ids it has no number for: files of the host's root.
@@ -55,12 +68,23 @@ struct Upper {
     dir: OwnedFd,
 }
 
+/// The length of a record; `None` if there is none.
+fn recorded(read: rustix::io::Result<usize>) -> Result<Option<usize>, Failed> {
+    use rustix::io::Errno;
+    match read {
+        Ok(length) => Ok(Some(length)),
+        // Files of /proc and the like carry none.
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+        Err(error) => Err(unresolved(error)),
+    }
+}
+
 /// Whether a file of this mode carries its own record.
-fn carries(mode: u32) -> bool {
+pub(super) fn carries(mode: u32) -> bool {
     matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR)
 }
 
-const IDENTITY: u32 = libc::STATX_INO | libc::STATX_BTIME | libc::STATX_MNT_ID;
+const IDENTITY: u32 = libc::STATX_INO | libc::STATX_BTIME;
 
 impl Records {
     /// Takes over the records of the lower layers. Their inodes are copied up at once, so that they have one
@@ -95,17 +119,17 @@ impl Records {
         let nofollow = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
         let flags = OFlags::PATH | OFlags::CLOEXEC | nofollow;
         let fd = openat(CWD, at.path, flags, Mode::empty())?;
-        let found = sys::statx_at(fd.as_fd(), c"", libc::AT_EMPTY_PATH, IDENTITY)?;
+        let found = sys::statx_at(fd.as_fd(), c"", libc::AT_EMPTY_PATH, libc::STATX_MNT_ID)?;
         let Some(upper) = self.uppers.iter().find(|upper| upper.mount == found.mount()) else {
-            return Ok(Some(found.identity()));
+            return Inode::of(fd.as_fd(), c"").map(Some);
         };
         let own = format!("self/fd/{}", fd.as_raw_fd());
         let named = readlinkat(&self.host_proc, own, Vec::new())?;
         let path = [at.root, named.to_bytes()].concat();
         let Some(inside) = path.strip_prefix(upper.path.as_slice()) else { return Ok(None) };
         let inside = CString::new(inside.strip_prefix(b"/").unwrap_or(inside))?;
-        match sys::statx_at(upper.dir.as_fd(), &inside, libc::AT_SYMLINK_NOFOLLOW, IDENTITY) {
-            Ok(real) => Ok(Some(real.identity())),
+        match Inode::of(upper.dir.as_fd(), &inside) {
+            Ok(inode) => Ok(Some(inode)),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
             Err(error) => Err(error),
         }
@@ -118,7 +142,7 @@ impl Records {
         follow: bool,
         mode: u32,
         kernel: (u32, u32),
-    ) -> (u32, u32) {
+    ) -> Result<(u32, u32), Failed> {
         let record = if carries(mode) {
             let mut buffer = [0; 32];
             let read = if follow {
@@ -126,22 +150,22 @@ impl Records {
             } else {
                 lgetxattr(at.path, OWNER, &mut buffer)
             };
-            read.ok().and_then(|length| parse_owner(&buffer[..length]))
+            recorded(read)?.and_then(|length| parse_owner(&buffer[..length]))
         } else if self.beside.is_empty() {
             None
         } else {
-            let inode = self.inode(at, follow).ok().flatten();
+            let inode = self.inode(at, follow).map_err(unresolved)?;
             inode.and_then(|inode| self.beside.get(&inode).copied())
         };
         let shown = |id| if id == UNMAPPED { 0 } else { id };
-        record.unwrap_or((shown(kernel.0), shown(kernel.1)))
+        Ok(record.unwrap_or((shown(kernel.0), shown(kernel.1))))
     }
 
     /// The device that an empty regular file stands for: type bits, major, minor.
-    pub(super) fn device(path: &CStr) -> Option<(u32, u32, u32)> {
+    pub(super) fn device(path: &CStr) -> Result<Option<(u32, u32, u32)>, Failed> {
         let mut buffer = [0; 40];
-        let length = getxattr(path, DEVICE, &mut buffer).ok()?;
-        parse_device(&buffer[..length])
+        let length = recorded(getxattr(path, DEVICE, &mut buffer))?;
+        Ok(length.and_then(|length| parse_device(&buffer[..length])))
     }
 
     /// Records the owner of what `at` names.
@@ -191,9 +215,8 @@ impl Records {
                 continue;
             }
             let named = CString::new(entry.path).during(|| "name what the step wrote".into())?;
-            let flags = libc::AT_SYMLINK_NOFOLLOW;
-            let found = sys::statx_at(upper.as_fd(), &named, flags, IDENTITY);
-            let inode = found.during(|| "look at what the step wrote".into())?.identity();
+            let inode = Inode::of(upper.as_fd(), &named);
+            let inode = inode.during(|| "look at what the step wrote".into())?;
             if let Some((uid, gid)) = self.beside.get(&inode) {
                 let path = [b"/", named.to_bytes()].concat();
                 let path = PathBuf::from(std::ffi::OsString::from_vec(path));

@@ -5,11 +5,13 @@
     reason = "fork, execve, seccomp and process_vm have no safe wrapper in rustix"
 )]
 
+mod file;
 mod memory;
 mod process;
 mod seccomp;
 mod stat;
 
+pub(crate) use file::{file_handle, write_error};
 pub(crate) use memory::{read_memory, write_memory};
 pub(crate) use process::{
     Fork, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
@@ -20,7 +22,7 @@ pub(crate) use seccomp::{
     Answer, Instruction, Notification, install_filter, notification_valid, receive, reply,
     reply_with_fd, wake_synchronously,
 };
-pub(crate) use stat::{stat_at, statx_at};
+pub(crate) use stat::{RawStat, stat_at, statx_at};
 
 use std::io;
 

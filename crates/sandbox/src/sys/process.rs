@@ -107,7 +107,7 @@ pub(crate) fn loopback_up() -> io::Result<()> {
         let socket = OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?);
         let mut request: libc::ifreq = std::mem::zeroed();
         for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([*from]);
         }
         request.ifr_ifru.ifru_flags =
             i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;

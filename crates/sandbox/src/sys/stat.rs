@@ -96,13 +96,14 @@ impl RawStatx {
         (self.0.stx_uid, self.0.stx_gid)
     }
 
-    /// Device of the file system, inode and birth time: names an inode beyond its number's reuse.
-    pub(crate) fn identity(&self) -> crate::notify::Inode {
-        crate::notify::Inode {
-            device: libc::makedev(self.0.stx_dev_major, self.0.stx_dev_minor),
-            number: self.0.stx_ino,
-            born: (self.0.stx_btime.tv_sec, self.0.stx_btime.tv_nsec),
-        }
+    /// Device of the file system.
+    pub(crate) fn device(&self) -> u64 {
+        libc::makedev(self.0.stx_dev_major, self.0.stx_dev_minor)
+    }
+
+    /// Number and birth time (seconds and nanoseconds) of the inode.
+    pub(crate) fn identity(&self) -> (u64, (i64, u32)) {
+        (self.0.stx_ino, (self.0.stx_btime.tv_sec, self.0.stx_btime.tv_nsec))
     }
 
     /// Number of the mount that it was found on.

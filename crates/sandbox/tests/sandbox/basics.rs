@@ -12,6 +12,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("exit_codes", exit_codes),
     ("environment_is_exact", environment_is_exact),
     ("what_it_sees", what_it_sees),
+    ("limits_are_constants", limits_are_constants),
     ("bound_files", bound_files),
     ("workdir_and_inputs", workdir_and_inputs),
     ("volumes", volumes),
@@ -90,6 +91,16 @@ fn what_it_sees(lab: &Lab) {
         ),
         "00000000a80425fb\n",
         "the same capabilities under every backend"
+    );
+}
+
+fn limits_are_constants(lab: &Lab) {
+    let script = r#"for (0..15) { my $l = pack 'Q2', 1, 1; my $n = $_; $_ % 2 ? syscall(97, $n, $l) : syscall(302, 0, $n, 0, $l);
+        print join(':', map { $_ == ~0 ? 'inf' : $_ } unpack 'Q2', $l), ' ' }"#;
+    assert_eq!(
+        lab.run(&lab.perl(script)).text(),
+        "inf:inf inf:inf inf:inf 8388608:inf 0:0 inf:inf 32768:32768 1024:524288 8388608:8388608 inf:inf \
+         inf:inf 32768:32768 819200:819200 0:0 0:0 inf:inf "
     );
 }
 

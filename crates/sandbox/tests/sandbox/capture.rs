@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::process::Command as Program;
 
 use reimage_sandbox::{Command, EntryKind, Ids, UpperOn};
 
@@ -16,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("modes_zero", modes_zero),
     ("deep_trees", deep_trees),
     ("attributes", attributes),
+    ("what_could_not_be_written", what_could_not_be_written),
 ];
 
 /// The entries of a command, one line each.
@@ -182,4 +184,30 @@ fn attributes(lab: &Lab) {
             "/f file \"\" 644 0:0 security.capability,user.kept"
         ]
     );
+}
+
+/// A disk that fails while it writes: the program has not noticed, its result is not read.
+fn what_could_not_be_written(lab: &Lab) {
+    // A disk larger than the memory that it lies in; only root has one.
+    let dir = lab.fresh();
+    let script = "mkdir t m; mount -t tmpfs -o size=6m none t && truncate -s 64M t/disk &&
+        mkfs.ext4 -q -O ^has_journal -E nodiscard t/disk && mount -o loop t/disk m && mkdir m/scratch";
+    let run = |script: &str| {
+        let made = Program::new("sh").current_dir(&dir).args(["-c", script]).output();
+        made.unwrap().status.success()
+    };
+    if lab.zygote.ids() == Ids::Full && run(script) {
+        let mut command = lab.script("dd if=/dev/urandom of=/x bs=1M count=20 2>/dev/null");
+        command.upper = UpperOn::Disk;
+        command.scratch = dir.join("m/scratch");
+        let done = lab.run(&command);
+        assert!(done.outcome.succeeded(), "{:?}", done.outcome);
+        run("sync -f m"); // as the kernel does after a while
+        let failed = done.outcome.entries(&[]).unwrap().find_map(Result::err).unwrap();
+        assert_eq!(
+            (failed.path.as_slice(), failed.source.raw_os_error()),
+            (b"x".as_slice(), Some(5))
+        );
+    }
+    run("umount m; umount t");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
-use reimage_sandbox::{Command, Streams, UpperOn, Void};
+use reimage_sandbox::{Command, Ids, Streams, UpperOn, Void};
 
 use crate::Test;
 use crate::tools::Lab;
@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("disk_bomb", disk_bomb),
     ("spilling", spilling),
     ("sigsys", sigsys),
+    ("refused_forks", refused_forks),
     ("stopping", stopping),
     ("daemons_end", daemons_end),
     ("killed_caller_leaves_nothing", killed_caller_leaves_nothing),
@@ -110,6 +111,38 @@ fn spilling(lab: &Lab) {
 fn sigsys(lab: &Lab) {
     let done = lab.run(&lab.script("kill -31 $$"));
     assert_eq!(done.outcome.voided, [Void::BadSystemCall]);
+    // A process that has lost its parent is seen, too, whatever the step says.
+    let done = lab.run(&lab.script("(sh -c 'kill -31 $$' &) ; sleep 0.2; exit 0"));
+    assert_eq!(done.outcome.voided, [Void::BadSystemCall]);
+    assert!(!done.outcome.succeeded());
+}
+
+/// A limit of the machine that refuses a fork: the program may go on, its result does not count.
+fn refused_forks(lab: &Lab) {
+    let group = PathBuf::from(format!("/sys/fs/cgroup/pids/reimage-test-{}", std::process::id()));
+    if lab.zygote.ids() != Ids::Full || fs::create_dir(&group).is_err() {
+        return; // only root makes such a group, and only where version 1 has the controller
+    }
+    fs::write(group.join("pids.max"), "12").unwrap();
+    let said = Program::new("sh")
+        .args(["-c", "echo $$ >$0/cgroup.procs; exec \"$@\""])
+        .arg(&group)
+        .arg(std::env::current_exe().unwrap())
+        .arg(format!("--forks={}", lab.root.display()))
+        .output()
+        .unwrap();
+    wait_until("the group is empty", || fs::remove_dir(&group).is_ok());
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("[ForkRefused { count:"), "{said}");
+}
+
+/// The other side of `refused_forks`.
+pub(crate) fn fork_much(root: &str) {
+    let zygote = reimage_sandbox::start(reimage_sandbox::IdsSetting::Auto);
+    let lab = Lab::with(zygote, root.into());
+    let script = "for (1..20) { defined($p = fork) or last; $p or do { sleep 1; exit } } exit 0";
+    let done = lab.run(&lab.perl(script));
+    println!("{:?}", done.outcome.voided);
 }
 
 fn stopping(lab: &Lab) {

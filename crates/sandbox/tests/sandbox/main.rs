@@ -41,6 +41,9 @@ fn main() {
     if let Some(dir) = option("--hold=") {
         return limits::hold(&dir);
     }
+    if let Some(root) = option("--forks=") {
+        return limits::fork_much(&root);
+    }
     let filter = words.iter().find(|word| !word.starts_with("--")).cloned().unwrap_or_default();
     let part = option("--part=");
     // `newuidmap` is for a user with lines in /etc/subuid and /etc/subgid, by hand.
@@ -66,7 +69,9 @@ fn main() {
         for (part, user) in [("notify", "0"), ("plain", PLAIN)] {
             let ids =
                 [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".into()];
-            let status = Program::new("setpriv")
+            // A machine of less memory has less of these, and a plain user cannot change that.
+            let status = Program::new("prlimit")
+                .args(["--sigpending=900:900", "--memlock=65536:65536", "setpriv"])
                 .args(ids)
                 .arg(&copy)
                 .args([format!("--part={part}"), filter.clone()])

@@ -1,6 +1,6 @@
 //! Owners: what a plain user's monitor keeps must be what real root gets.
 
-use reimage_sandbox::{Command, Ids, IdsSetting, Owner, User};
+use reimage_sandbox::{Command, Ids, IdsSetting, Owner, UpperOn, User};
 
 use crate::Test;
 use crate::capture::listing;
@@ -15,6 +15,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("paths_of_all_kinds", paths_of_all_kinds),
     ("running_as_a_user", running_as_a_user),
     ("many_threads_of_execution", many_threads_of_execution),
+    ("processes_of_all_kinds", processes_of_all_kinds),
+    ("inodes_that_come_again", inodes_that_come_again),
 ];
 
 /// perl subroutines for system calls by number: x86-64.
@@ -182,6 +184,24 @@ fn many_threads_of_execution(lab: &Lab) {
     assert_eq!(lab.run(&perl(lab, script)).text(), "done");
 }
 
+fn inodes_that_come_again(lab: &Lab) {
+    // A disk gives a number to the next file as soon as it is free, within one tick of the clock of files.
+    let script = r#"mkdir '/w'; my $n=0; for (1..300) { symlink 'x','/w/l'; lchown(1,2,'/w/l'); unlink '/w/l'; symlink 'y','/w/m';
+        my @s=lstat '/w/m'; $n++ if $s[4]||$s[5]; unlink '/w/m' } print "$n stale""#;
+    for upper in [UpperOn::Disk, UpperOn::Memory { spill: u64::MAX }] {
+        let command = Command { upper, ..perl(lab, script) };
+        assert_eq!(lab.run(&command).text(), "0 stale");
+    }
+}
+
+fn processes_of_all_kinds(lab: &Lab) {
+    let mut command = lab.script("cp /c /unreadable; chmod 0111 /unreadable; exec /c");
+    command.lowers.push(lab.compiled(include_str!("processes.c")));
+    let expected = "/w/vfork is 5:5\n/w/vfork 5:5\nthe parent is 0\n/w/thread is 6:6\n/w/thread 6:6\n/w/other-thread 7:7\n\
+        /w/secret 8:9\n/w/secret-too 8:8\n/w/unreadable is 10:10\n/w/unreadable 10:10\n0 wrong\n";
+    assert_eq!(lab.run(&command).text(), expected);
+}
+
 /// A small generator: the same sequence on every machine.
 struct Random(u64);
 
@@ -211,7 +231,7 @@ fn operation(random: &mut Random) -> String {
         random.pick(&["0644", "0755", "02755", "04755", "06777", "01777", "0777", "0600", "02777"]);
     let fresh = random.pick(&["0666", "0777", "02770", "04711"]);
     let dirs = random.pick(&["/t", "/t/d", "/t/e", "/low", "/low/d"]);
-    match random.below(19) {
+    match random.below(24) {
         0 | 1 => format!("chown({u},{g},'{p}')"),
         2 | 3 => format!("lchown({u},{g},'{p}')"),
         // Directories stay searchable: what a mode forbids to a user is not kept on every path.
@@ -230,6 +250,19 @@ fn operation(random: &mut Random) -> String {
             random.below(3)
         ),
         17 => format!("(-d '{p}' && !-l '{p}' ? rmdir '{p}' : unlink '{p}')"),
+        // A capability, which chown and writing take away; other attributes; inodes that come again.
+        18 => {
+            format!("sc(188,'{p}','security.capability',pack('V5',0x02000001,0x400,0,0,0),20,0)==0")
+        }
+        19 => format!("sc(188,'{p}','user.kept','v',1,0)==0"),
+        20 => format!(
+            "sc(197,'{p}','user.{}')==0",
+            random.pick(&["kept", "reimage.owner", "reimage.dev"])
+        ),
+        21 => format!("unlink('{p}') && mk('{p}',{fresh}) && symlink('x','{q}')"),
+        22 => format!(
+            "unlink('{p}') && symlink('{q}','{p}') && lchown({u},{g},'{p}') && rename('{p}','{q}')"
+        ),
         // Not a setuid file: the kernel lets only root of the initial user namespace keep the bits on writing.
         _ => format!(
             "(-f '{p}' && !-u '{p}' && !-g '{p}' && !-l '{p}' && open(F,'>>','{p}') && print(F 'x') && close F)"
@@ -271,6 +304,9 @@ pub(crate) fn compare_with_root(lab: Lab, filter: &str) -> usize {
         std::os::unix::fs::symlink("f", lower.join("low/l")).unwrap();
         let mut command = perl(lab, &program(seed));
         command.lowers.push(lower);
+        if seed % 2 == 1 {
+            command.upper = UpperOn::Disk; // where inode numbers are used again
+        }
         let done = lab.run(&command);
         assert_eq!(done.outcome.voided, [], "seed {seed}: {}", done.output);
         let told = done.output;

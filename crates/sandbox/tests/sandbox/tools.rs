@@ -62,6 +62,12 @@ impl Lab {
         lab
     }
 
+    /// One that has its root elsewhere.
+    pub(crate) fn with(zygote: Zygote, root: PathBuf) -> Self {
+        let dir = tempfile::Builder::new().prefix("reimage-sandbox-").tempdir().unwrap();
+        Self { zygote, root, dir, count: AtomicUsize::new(0) }
+    }
+
     /// A path that other users can reach.
     pub(crate) fn shared(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -91,6 +97,16 @@ impl Lab {
     /// A perl script in the test root.
     pub(crate) fn perl(&self, script: &str) -> Command {
         self.command(&["perl", "-e", &format!("{SYSCALL}{script}")])
+    }
+
+    /// A layer with a program in C at `/c`.
+    pub(crate) fn compiled(&self, source: &str) -> PathBuf {
+        let layer = self.fresh();
+        fs::write(layer.join("c.c"), source).unwrap();
+        let mut cc = Program::new("cc");
+        let status = cc.current_dir(&layer).args(["-pthread", "-o", "c", "c.c"]).status().unwrap();
+        assert!(status.success());
+        layer
     }
 
     /// Runs a command and gathers what it says on both streams.
