@@ -218,10 +218,21 @@ pub(crate) fn make_all(
         if except == Some(id) {
             return Ok(());
         }
-        let made = make(engine, id, locals)?;
-        engine.say(Event::Finished { step: id, name: engine.name(id), millis: made.millis });
-        engine.set(id, made);
-        Ok::<_, StepError>(())
+        let name = engine.name(id);
+        match make(engine, id, locals) {
+            Ok(made) => {
+                engine.say(Event::Finished { step: id, name, millis: made.millis });
+                engine.set(id, made);
+                Ok(())
+            }
+            Err(error) => {
+                // What a missing blob stops is made again.
+                if error.is_miss().is_none() {
+                    engine.say(Event::Failed { step: id, name });
+                }
+                Err(error)
+            }
+        }
     });
     let failed: Vec<_> = done
         .into_iter()

@@ -31,7 +31,7 @@ impl BuildError {
     pub(crate) fn is_miss(&self) -> Option<Digest> {
         match self {
             Self::Store(error) => error.is_miss(),
-            Self::Steps(steps) => steps.iter().find_map(|step| miss(&**step)),
+            Self::Steps(steps) => steps.iter().find_map(|step| step.is_miss()),
             Self::Plan(_) | Self::Layout(_) => None,
         }
     }
@@ -89,6 +89,16 @@ pub enum StepError {
         /// The last lines that it wrote.
         tail: Vec<String>,
     },
+    /// Its program could not be started.
+    #[error("Step `{step}` failed: {source}")]
+    NotStarted {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// Why.
+        source: reimage_sandbox::Error,
+    },
     /// It did not write what its `outputs` name.
     #[error("Step `{step}` did not write `{output}`, which its `outputs` name")]
     OutputNotWritten {
@@ -131,10 +141,16 @@ impl StepError {
         Self::Step { step: step.name.clone(), place: step.place.clone(), source: source.into() }
     }
 
+    /// The blob that was gone or damaged when it was used, if that is what failed.
+    pub(crate) fn is_miss(&self) -> Option<Digest> {
+        miss(self)
+    }
+
     /// Where the step was written, if the error is about one.
     pub fn place(&self) -> Option<&Place> {
         match self {
             Self::Failed { place, .. }
+            | Self::NotStarted { place, .. }
             | Self::OutputNotWritten { place, .. }
             | Self::Step { place, .. } => Some(place),
             Self::Stack(_) | Self::Store(_) | Self::Sandbox(_) => None,
@@ -146,7 +162,7 @@ fn ended(status: Status, voided: &[String]) -> impl fmt::Display {
     match (status, voided) {
         (Status::Exited(0), voided) => voided.join("; "),
         (Status::Exited(code), []) => format!("its command exited with status {code}"),
-        (Status::Signaled(signal), []) => format!("its command was ended by signal {signal}"),
+        (status @ Status::Signaled(_), []) => format!("its command was {status}"),
         (_, voided) => voided.join("; "),
     }
 }

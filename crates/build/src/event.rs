@@ -30,6 +30,13 @@ pub enum Event {
         /// Whether it ran, and for how many milliseconds; none: its result was there.
         millis: Option<u64>,
     },
+    /// A step failed; why is in the error that the build ends with.
+    Failed {
+        /// The step.
+        step: StepId,
+        /// Its name.
+        name: String,
+    },
     /// Bytes of a download arrived.
     Download {
         /// What is downloaded.

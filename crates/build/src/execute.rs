@@ -130,7 +130,12 @@ impl Execution {
         let start = fs_err::metadata(scratch.path())
             .and_then(|m| m.modified())
             .map_err(|e| engine.error(id, e))?;
-        let outcome = log.run(engine, id, &command)?;
+        let outcome = log.run(engine, id, &command).map_err(|error| match error {
+            StepError::Sandbox(source @ sandbox::Error::Start { .. }) => {
+                StepError::NotStarted { step: engine.name(id), place: engine.place(id), source }
+            }
+            other => other,
+        })?;
         Ok(Attempt { outcome, start, text: log.finish(engine, id)?, scratch })
     }
 }

@@ -1,14 +1,17 @@
 //! A command in a sandbox that a person or a script talks to: its streams, its terminal, what it returns.
+//!
+//! A sandbox has a session of its own, so it cannot have this process's terminal; it gets one of its own, and what
+//! goes through it is passed on both ways while ours is in raw mode.
 
 use std::{io, os::fd::AsFd, process::ExitCode};
 
-use reimage_sandbox::{Command, Status, Streams};
+use reimage_sandbox::{Command, Status, Streams, TerminalSize, relay};
+use rustix::termios::{tcgetattr, tcgetwinsize};
 
 use crate::{
     app::App,
     error::{CommandError, Kind},
     signals,
-    terminal::Terminal,
 };
 
 /// Runs `command` with this process's streams, or on a terminal of its own; returns what it returns.
@@ -17,12 +20,16 @@ pub(crate) fn interact(app: &App, command: &Command, tty: bool) -> Result<ExitCo
         return Err(CommandError::usage("There is no terminal to give it: stdin is none"));
     }
     let outcome = if tty {
-        let terminal = Terminal::new()?;
-        let theirs = terminal.theirs.as_fd();
-        let streams = Streams { input: theirs, output: theirs, error: theirs };
-        let running = app.zygote.spawn(command, streams)?;
+        let (stdin, stdout) = (io::stdin(), io::stdout());
+        let size = tcgetwinsize(&stdin).map_err(io::Error::from)?;
+        let size = TerminalSize { rows: size.ws_row, columns: size.ws_col };
+        let command = Command { terminal: Some(size), ..command.clone() };
+        signals::restores(tcgetattr(&stdin).map_err(io::Error::from)?);
+        let (running, terminal) = app.zygote.spawn_on_terminal(&command)?;
+        signals::ends(running.stopper()?);
         // In raw mode Ctrl-C is a byte that goes to the command.
-        terminal.during(|| running.wait())??
+        relay(&terminal, &stdin, &stdout)?;
+        running.wait()?
     } else {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         let streams =

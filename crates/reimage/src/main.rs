@@ -12,7 +12,6 @@ mod panics;
 mod session;
 mod signals;
 mod spec_args;
-mod terminal;
 mod ui;
 
 use std::{ffi::OsString, process::ExitCode};

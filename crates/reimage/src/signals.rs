@@ -10,6 +10,7 @@ use std::{
 };
 
 use reimage_sandbox::Stop;
+use rustix::termios::{OptionalActions, Termios, tcsetattr};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
@@ -21,6 +22,9 @@ use crate::error::Kind;
 /// A command that is to end before this process does (`run`).
 static COMMAND: Mutex<Option<Stop>> = Mutex::new(None);
 
+/// How the terminal was before it was given to a command (`shell`, `run -t`).
+static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
+
 /// Ends the process on SIGINT, SIGTERM and SIGHUP with 128 and the signal.
 pub(crate) fn watch() {
     // Without the handler the signals still end the process, only less tidily.
@@ -31,6 +35,11 @@ pub(crate) fn watch() {
             if let Some(command) = command {
                 command.stop();
             }
+            let terminal = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(before) = terminal {
+                // If it has gone it needs nothing.
+                let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
+            }
             let mut err = std::io::stderr().lock();
             // The cursor may be hidden by a live display, and its line begun.
             let _ = err.write_all(b"\r\x1b[K\x1b[?25hInterrupted\n");
@@ -39,6 +48,11 @@ pub(crate) fn watch() {
             low_level::exit(code);
         }
     });
+}
+
+/// Gives the terminal this state back when a signal ends the process.
+pub(crate) fn restores(terminal: Termios) {
+    *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(terminal);
 }
 
 /// Ends this command, too, when a signal ends the process.

@@ -58,9 +58,7 @@ impl From<reimage_sandbox::Error> for CommandError {
             Error::Unavailable { .. } | Error::Setup { .. } => {
                 "`reimage doctor` looks at what this machine lacks"
             }
-            Error::Start { .. } => {
-                "is the program in the root, and the library loader that it names?"
-            }
+            Error::Start { .. } => NOT_STARTED,
             Error::Invalid { .. } | Error::Monitor { .. } => "",
         };
         let kind = match &error {
@@ -72,6 +70,9 @@ impl From<reimage_sandbox::Error> for CommandError {
         if hint.is_empty() { command } else { command.hint(hint) }
     }
 }
+
+/// What to look at when a program cannot be started.
+const NOT_STARTED: &str = "is the program in the root, and the library loader that it names?";
 
 impl From<SpecError> for CommandError {
     fn from(error: SpecError) -> Self {
@@ -128,6 +129,10 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             ],
             Detail::Output(tail.iter().map(|line| crate::ui::plain(line)).collect()),
         ),
+        StepError::NotStarted { step, .. } => {
+            let shell = format!("`reimage shell {step} -- PROGRAM` stands in its place");
+            (Kind::Step, vec![NOT_STARTED.to_owned(), shell], Detail::None)
+        }
         StepError::OutputNotWritten { wrote, .. } => {
             let more = wrote.len().saturating_sub(WROTE);
             let shown = wrote[..wrote.len() - more].join(", ");

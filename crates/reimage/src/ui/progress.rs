@@ -52,6 +52,13 @@ pub(crate) enum Update {
         /// Its name.
         name: String,
     },
+    /// A step failed.
+    StepFailed {
+        /// Its number.
+        step: usize,
+        /// Its name.
+        name: String,
+    },
     /// Something is being downloaded.
     Download {
         /// What.
@@ -97,12 +104,7 @@ impl Lineator {
                 vec![Update::StepOutput { step, name, lines: last_lines(&whole, usize::MAX) }]
             }
             Event::Finished { step: StepId(step), name, millis } => {
-                let rest = self.begun.remove(&step).filter(|rest| !rest.is_empty());
-                let rest = rest.map(|rest| Update::StepOutput {
-                    step,
-                    name: name.clone(),
-                    lines: last_lines(&rest, usize::MAX),
-                });
+                let rest = self.rest(step, &name);
                 let done = match millis {
                     Some(millis) => {
                         let elapsed = Duration::from_millis(millis);
@@ -112,11 +114,22 @@ impl Lineator {
                 };
                 rest.into_iter().chain([done]).collect()
             }
+            Event::Failed { step: StepId(step), name } => {
+                let rest = self.rest(step, &name);
+                rest.into_iter().chain([Update::StepFailed { step, name }]).collect()
+            }
             Event::Download { what, done, total } => {
                 vec![Update::Download { name: what, received: done, total }]
             }
             Event::Warning { name, message } => vec![Update::Warning { name, message }],
         }
+    }
+
+    /// The last line of a step that has ended, if it did not end it.
+    fn rest(&mut self, step: usize, name: &str) -> Option<Update> {
+        let rest = self.begun.remove(&step).filter(|rest| !rest.is_empty())?;
+        let lines = last_lines(&rest, usize::MAX);
+        Some(Update::StepOutput { step, name: name.to_owned(), lines })
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) struct Live {
     downloads: Downloads,
     done: usize,
     fresh: usize,
+    failed: usize,
 }
 
 #[derive(Debug)]
@@ -63,6 +64,7 @@ impl Live {
             downloads: Downloads::default(),
             done: 0,
             fresh: 0,
+            failed: 0,
         }
     }
 
@@ -104,10 +106,11 @@ impl Live {
             }
             Update::StepFinished { step, .. } => {
                 self.done += 1;
-                if let Some(bar) = self.running.remove(&step).and_then(|running| running.bar) {
-                    bar.finish_and_clear();
-                    self.screen.remove(&bar);
-                }
+                self.ended(step);
+            }
+            Update::StepFailed { step, .. } => {
+                self.failed += 1;
+                self.ended(step);
             }
             Update::StepFresh { .. } => self.fresh += 1,
             Update::Download { name, received, total } => {
@@ -118,6 +121,14 @@ impl Live {
                 }
             }
             Update::Warning { .. } => {}
+        }
+    }
+
+    /// Takes away the line of a step that runs no more.
+    fn ended(&mut self, step: usize) {
+        if let Some(bar) = self.running.remove(&step).and_then(|running| running.bar) {
+            bar.finish_and_clear();
+            self.screen.remove(&bar);
         }
     }
 
@@ -138,6 +149,9 @@ impl Live {
         let mut parts = vec![format!("{} done", self.done)];
         if self.fresh > 0 {
             parts.push(format!("{} fresh", self.fresh));
+        }
+        if self.failed > 0 {
+            parts.push(format!("{} failed", self.failed));
         }
         if !self.running.is_empty() {
             parts.push(format!("{} running", self.running.len()));

@@ -32,6 +32,9 @@ impl Lines {
             Update::StepFinished { name, elapsed, .. } => {
                 vec![self.line("done", &format!("{name} {}", style.dim(&duration(*elapsed))))]
             }
+            Update::StepFailed { name, .. } => {
+                vec![format!("{} {name}", style.error("  failed"))]
+            }
             Update::StepFresh { name, .. } if self.verbosity >= 1 => {
                 vec![self.line("fresh", name)]
             }
@@ -72,6 +75,9 @@ mod tests {
         let finished = Update::StepFinished { step: 1, name: name.clone(), elapsed };
         assert_eq!(lines(0, false, &finished), ["    done steps.app 1.2s"]);
         assert!(lines(-1, true, &finished).is_empty());
+        let failed = Update::StepFailed { step: 1, name: name.clone() };
+        assert_eq!(lines(0, false, &failed), ["  failed steps.app"]);
+        assert!(lines(-1, true, &failed).is_empty());
         let output = Update::StepOutput { step: 1, name, lines: vec!["a".into(), "b".into()] };
         assert!(lines(0, true, &output).is_empty());
         assert_eq!(lines(1, true, &output), ["steps.app │ a", "steps.app │ b"]);
