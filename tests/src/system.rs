@@ -24,6 +24,19 @@ impl TestEnv {
         self
     }
 
+    /// Copies the library of this machine's Python, which `programs(&["python3"])` needs, without what is compiled.
+    pub fn python(&self) -> &Self {
+        let ask = "import sysconfig; print(sysconfig.get_path('stdlib'))";
+        let output = Command::new(find("python3")).args(["-c", ask]).output().expect("it runs");
+        let library = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let to = self.path(format!("root{library}"));
+        fs_err::create_dir_all(&to).expect("writable");
+        let script = "tar -C \"$0\" -cf - --exclude __pycache__ --exclude 'test*' --exclude 'config-*' --exclude 'dist-packages' . | tar -C \"$1\" -xf -";
+        let status = Command::new("sh").args(["-c", script, &library]).arg(&to).status();
+        assert!(status.expect("sh can be run").success());
+        self
+    }
+
     fn copy(&self, from: &Path, to: &str) {
         let to = self.path(to);
         fs_err::create_dir_all(to.parent().expect("it is below the root")).expect("writable");

@@ -90,6 +90,7 @@ fn a_failing_step() {
     assert_snapshot!(env.reimage(["build", "steps.bad"]), @"
     ------- stderr -------
        start steps.bad
+      failed steps.bad
     │ out
     │ err
     error: Step `steps.bad` failed: its command exited with status 7
@@ -109,6 +110,7 @@ fn an_output_that_was_not_written() {
     assert_snapshot!(env.reimage(["build", "steps.bad"]), @"
     ------- stderr -------
        start steps.bad
+      failed steps.bad
     error: Step `steps.bad` did not write `/b`, which its `outputs` name
     hint: it wrote: /a
     hint: it is written at spec.ncl:5:20

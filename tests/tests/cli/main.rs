@@ -34,5 +34,7 @@ modules!(
     images,
     init,
     plan,
-    run
+    run,
+    steps,
+    times
 );

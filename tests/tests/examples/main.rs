@@ -126,6 +126,12 @@ fn python_web_answers_and_others_can_read_it() {
         && exit 0; done; exit 1";
     let answer = env.reimage(["run", "images.web", "--", "sh", "-c", script]).expect(0).out();
     assert!(answer.contains("\"status\":\"ok\""), "{answer}");
+    // What dpkg and a step compiled is what Python takes: times in the image are those that they saw.
+    let script = "python3 -v -c 'import main' 2>&1 | python3 -c 'import sys; t = sys.stdin.read(); \
+        print(*[t.count(w) > 0 for w in (\"matches /usr/lib/python3/dist-packages/flask/\", \"matches /opt/app/main.py\", \"# wrote\", \"stale\")])'";
+    let compiled =
+        env.reimage(["run", "-q", "images.web", "--", "sh", "-c", script]).expect(0).out();
+    assert_eq!(compiled, "True True False False");
 
     let built = env.reimage(["build", "images.web"]).expect(0).out();
     let digest = built.trim().rsplit(' ').next().expect("a digest").to_owned();
