@@ -1,9 +1,11 @@
 //! How fast it is, beside the field's tools doing the same work in the same run: ratios for docs/benchmarks.md.
 
+mod app;
+mod buildkit;
 mod chain;
 mod debian;
 mod layer;
-mod no_op;
+mod packages;
 mod timing;
 
 use std::{
@@ -33,14 +35,14 @@ pub(crate) fn bench(names: &[String]) -> Result<(), String> {
     setup::install(&PEERS)?;
     let bench = Bench::new()?;
     let all: [(&str, Measure); 4] = [
-        ("no-op", no_op::no_op),
+        ("app", app::app),
         ("debian", debian::debian),
         ("chain", chain::chain),
         ("layer", layer::layer),
     ];
     for name in names {
         if name != "start" && all.iter().all(|(known, _)| known != name) {
-            return Err(format!("No benchmark `{name}`: no-op, debian, chain, layer, start"));
+            return Err(format!("No benchmark `{name}`: app, debian, chain, layer, start"));
         }
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);
@@ -62,6 +64,7 @@ pub(crate) fn bench(names: &[String]) -> Result<(), String> {
     {
         print!("{}", output(program, &[flag])?);
     }
+    print!("{}", buildkit::Buildkit::version().unwrap_or_default());
     Ok(())
 }
 

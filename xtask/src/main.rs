@@ -19,7 +19,7 @@ usage: cargo xtask VERB [ARGUMENT..]
   check          format, lints, licences and bans of all dependencies
   test [ARG..]   installs what the tests need (as root, on Debian), then runs every test
   repro [--full] the reproducibility matrix: one digest for each example, however it is built
-  bench [NAME..] how fast it is, beside other tools: no-op, debian, chain, layer, start
+  bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, start
   ci             check and test, as CI runs them";
 
 fn main() -> ExitCode {

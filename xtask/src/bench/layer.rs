@@ -1,40 +1,41 @@
-//! A Debian root as one layer: tar, both digests and compression, beside skopeo compressing the same bytes.
+//! A Debian root as one layer: tar, both digests and compression, beside skopeo compressing the same bytes; and how
+//! much memory a layer of 1 GiB takes.
 
 use std::{fs, path::Path, process::Command};
 
 use super::{
-    Bench, Row, SUITE, remove,
+    Bench, Row, SUITE, debian, remove,
     timing::{pair, seconds},
     write,
 };
-use crate::command::status;
+use crate::command::{peak, status};
 
 pub(super) fn layer(bench: &Bench) -> Result<Vec<Row>, String> {
     let project = bench.at("layer")?;
-    let image = |compression: &str| {
-        format!(
-            "    {compression} | re.Image = {{ layers = [steps.root], compression = '{compression} }},\n"
-        )
-    };
+    let names = debian::names()?;
     let spec = format!(
         r#"let re = import "reimage.ncl" in
+let root = {{
+  base | re.Debian = {{ suite = "{SUITE}", packages = [{names}] }},
+  copy | re.Copy = {{ from = base }},
+}} in
 {{
-  steps = {{
-    base | re.Debian = {{ suite = "{SUITE}", packages = ["python3", "ca-certificates", "apt", "perl", "git", "vim"] }},
-    root | re.Copy = {{ from = base }},
-  }},
+  steps = root & {{ big | re.Copy = {{ from = re.local {{ path = "big" }} }} }},
   images = {{
-{}{}  }},
+    gzip | re.Image = {{ layers = [root.copy], compression = 'gzip }},
+    zstd | re.Image = {{ layers = [root.copy], compression = 'zstd }},
+    big_gzip | re.Image = {{ layers = [steps.big], compression = 'gzip }},
+    big_zstd | re.Image = {{ layers = [steps.big], compression = 'zstd }},
+  }},
 }} | re.Spec
-"#,
-        image("gzip"),
-        image("zstd"),
+"#
     );
     write(&project.join("spec.ncl"), &spec)?;
     let store = bench.at("stores/layer")?;
-    bench.reimage(&project, &store, &["build"])?;
+    bench.reimage(&project, &store, &["build", "images.gzip"])?;
     let plain = project.join("plain");
     uncompressed(bench, &project, &store, &plain)?;
+    println!("the layer: {} bytes", largest(&plain.join("blobs/sha256"))?);
     let mut rows = Vec::new();
     for (compression, work) in
         [("gzip", "a Debian root as one layer, gzip"), ("zstd", "a Debian root as one layer, zstd")]
@@ -42,7 +43,7 @@ pub(super) fn layer(bench: &Bench) -> Result<Vec<Row>, String> {
         let target = format!("images.{compression}");
         let packed = project.join("packed");
         let (theirs, ours) = pair(
-            3,
+            7,
             || {
                 remove(&packed)?;
                 let from = format!("oci:{}:x", plain.display());
@@ -65,7 +66,23 @@ pub(super) fn layer(bench: &Bench) -> Result<Vec<Row>, String> {
         rows.push(Row { work, peer: "skopeo copy", theirs, what: "reimage build", ours });
     }
     remove(&plain)?;
+    memory(bench, &project, &store)?;
     Ok(rows)
+}
+
+/// Packs 1 GiB in one layer, most of it in one file, and says how much memory that took at most.
+fn memory(bench: &Bench, project: &Path, store: &Path) -> Result<(), String> {
+    let program = fs::read(&bench.reimage).map_err(|e| e.to_string())?;
+    let content: Vec<u8> = program.iter().copied().cycle().take(1 << 30).collect();
+    fs::create_dir_all(project.join("big")).map_err(|e| e.to_string())?;
+    fs::write(project.join("big/file"), content).map_err(|e| e.to_string())?;
+    bench.reimage(project, store, &["build", "steps.big"])?;
+    for target in ["images.big_gzip", "images.big_zstd"] {
+        let mut command = Command::new(&bench.reimage);
+        command.args(["build", target, "--store"]).arg(store).current_dir(project);
+        println!("{target}, 1 GiB: at most {} MiB of memory", peak(&mut command)? >> 20);
+    }
+    remove(&project.join("big"))
 }
 
 /// The image as a layout whose layer is not compressed, which is what skopeo gets.
