@@ -4,8 +4,16 @@
 //! tester's environment. What it prints is put into one text, made equal on every machine, for inline snapshots.
 
 mod env;
+mod files;
 mod ran;
+mod server;
 mod system;
+mod tool;
+mod user;
 
 pub use env::{TestEnv, binary};
+pub use files::{assert_same_files, files};
 pub use ran::Ran;
+pub use server::{answer, free_port};
+pub use tool::tool;
+pub use user::is_root;

@@ -18,7 +18,9 @@ usage: cargo xtask VERB [ARGUMENT..]
 
   check          format, lints, licences and bans of all dependencies
   test [ARG..]   installs what the tests need (as root, on Debian), then runs every test
-  repro [--full] the reproducibility matrix: one digest for each example, however it is built
+  repro [--full] [EXAMPLE..]
+                 the reproducibility matrix: one digest for each example, however it is built;
+                 --full: what must not matter one thing at a time, not several together
   bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, start
   ci             check and test, as CI runs them";
 
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
     let result = match verb.as_str() {
         "check" => check::check(),
         "test" => setup::install(&setup::TESTS).and_then(|()| command::test(&rest)),
-        "repro" => repro::repro(rest.iter().any(|argument| argument == "--full")),
+        "repro" => repro::repro(&rest),
         "bench" => bench::bench(&rest),
         "ci" => check::check()
             .and_then(|()| setup::install(&setup::TESTS))

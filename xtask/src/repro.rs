@@ -7,6 +7,7 @@ mod way;
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use crate::{
@@ -15,17 +16,19 @@ use crate::{
 };
 
 use cell::Cell;
-use way::WAYS;
+use way::{EACH, TOGETHER};
 
-/// Examples that need little; the first needs no network at all.
-const QUICK: [&str; 2] = ["hello", "distroless"];
-const FULL: [&str; 5] = ["hello", "distroless", "c-multistage", "python-web", "monorepo"];
+const EXAMPLES: [&str; 5] = ["hello", "distroless", "c-multistage", "python-web", "monorepo"];
 
-/// The user with subordinate ids, made for the matrix and removed after it.
-const MAPPED: &str = "reimage-repro";
-
-/// Builds every example in every way and compares.
-pub(crate) fn repro(full: bool) -> Result<(), String> {
+/// Builds the examples named, else all of them, in every way, and compares.
+pub(crate) fn repro(arguments: &[String]) -> Result<(), String> {
+    let each = arguments.iter().any(|argument| argument == "--full");
+    let named: Vec<_> = arguments.iter().map(String::as_str).filter(|a| *a != "--full").collect();
+    if named.iter().any(|name| !EXAMPLES.contains(name)) {
+        return Err(format!("The examples are: {}", EXAMPLES.join(" ")));
+    }
+    let examples = if named.is_empty() { &EXAMPLES[..] } else { &named[..] };
+    let ways = if each { &EACH[..] } else { &TOGETHER[..] };
     setup::install(&[("faketime", "faketime"), ("newuidmap", "uidmap")])?;
     run("cargo", &["build", "--release", "--package", "reimage"])?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -33,22 +36,33 @@ pub(crate) fn repro(full: bool) -> Result<(), String> {
     let mapped = setup::is_root().then(Mapped::new).transpose()?;
     let mut bad = Vec::new();
     let (mut cells, mut skipped) = (0, 0);
-    for example in if full { &FULL[..] } else { &QUICK[..] } {
+    for example in examples {
         let source = root.join("examples").join(example);
         let mut lock = None;
         let mut expected: Option<String> = None;
-        for way in &WAYS {
+        for way in ways {
             if mapped.is_none() && (way.who.needs_root() || way.hostname.is_some()) {
                 println!("{example}: {}: skipped, it needs root", way.name);
                 skipped += 1;
                 continue;
             }
             let ids = way.who.ids(mapped.as_ref().map(|user| user.ids));
-            let got = Cell::new(&reimage.0, &source, way, ids, lock.as_deref())?.build()?;
+            let began = Instant::now();
+            let got = Cell::new(&reimage.0, &source, way, ids, lock.as_deref())?.build();
             cells += 1;
+            let took = began.elapsed().as_secs_f64();
+            let got = match got {
+                Ok(got) => got,
+                Err(error) => {
+                    println!("{example}: {}: FAILED ({took:.1} s)\n{error}", way.name);
+                    bad.push(format!("{example}: {}: failed", way.name));
+                    continue;
+                }
+            };
             lock = lock.or(got.lock);
             let same = expected.get_or_insert_with(|| got.digests.clone()) == &got.digests;
-            println!("{example}: {}: {}", way.name, if same { "same" } else { "DIFFERENT" });
+            let word = if same { "same" } else { "DIFFERENT" };
+            println!("{example}: {}: {word} ({took:.1} s)", way.name);
             if !same {
                 bad.push(format!("{example}: {}\n{}", way.name, got.digests));
             }
@@ -56,7 +70,7 @@ pub(crate) fn repro(full: bool) -> Result<(), String> {
         println!("{}", expected.unwrap_or_default().trim_end());
     }
     println!("{} passed, {} failed, {skipped} skipped", cells - bad.len(), bad.len());
-    if bad.is_empty() { Ok(()) } else { Err(format!("Different digests:\n{}", bad.join("\n"))) }
+    if bad.is_empty() { Ok(()) } else { Err(bad.join("\n")) }
 }
 
 /// The program as it was when the matrix began: it takes long enough for somebody to build another.
@@ -76,25 +90,29 @@ impl Drop for Binary {
     }
 }
 
-/// A user whom /etc/subuid knows, as long as this lives.
+/// A user whom /etc/subuid knows, made for the matrix, as long as this lives.
 struct Mapped {
+    name: String,
     ids: (u32, u32),
 }
 
 impl Mapped {
     fn new() -> Result<Self, String> {
-        let _ = output("userdel", &[MAPPED]);
-        run("useradd", &["--system", "--add-subids-for-system", MAPPED])?;
-        let id = |flag| {
-            let id = output("id", &[flag, MAPPED])?;
-            id.trim().parse::<u32>().map_err(|e| format!("`id {flag} {MAPPED}`: {e}"))
-        };
-        Ok(Self { ids: (id("-u")?, id("-g")?) })
+        let name = format!("reimage-{}", std::process::id());
+        run("useradd", &["--system", "--add-subids-for-system", &name])?;
+        let mut user = Self { name, ids: (0, 0) };
+        user.ids = (user.id("-u")?, user.id("-g")?);
+        Ok(user)
+    }
+
+    fn id(&self, flag: &str) -> Result<u32, String> {
+        let id = output("id", &[flag, &self.name])?;
+        id.trim().parse().map_err(|e| format!("`id {flag} {}`: {e}", self.name))
     }
 }
 
 impl Drop for Mapped {
     fn drop(&mut self) {
-        let _ = output("userdel", &[MAPPED]);
+        let _ = output("userdel", &[&self.name]);
     }
 }

@@ -5,13 +5,14 @@ use std::process::{Command, Stdio};
 use crate::command::run;
 
 /// Programs that the tests need, each with the Debian package that has it.
-pub(crate) const TESTS: [(&str, &str); 10] = [
+pub(crate) const TESTS: [(&str, &str); 11] = [
     ("bwrap", "bubblewrap"),
     ("busybox", "busybox-static"),
     ("crun", "crun"),
     ("make", "make"),
     ("mmdebstrap", "mmdebstrap"),
     ("newuidmap", "uidmap"),
+    ("podman", "podman"),
     ("python3", "python3"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),

@@ -130,6 +130,7 @@ fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError
         let named = targets.map(|(target, output)| TargetRecord { path: target.path(), output });
         return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
     }
+    image::check_layers(plan)?;
     let engine = Engine::new(plan, context)?;
     make_all(&engine, &locals, None)?;
     let mut targets = Vec::new();

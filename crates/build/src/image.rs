@@ -7,9 +7,23 @@ use reimage_oci::{
     self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference,
     ReferenceError,
 };
-use reimage_plan::{Compression, Image, Platform, StepId};
+use reimage_plan::{Compression, Image, Plan, Platform, StepId, StepKind};
 
 use crate::{StepError, baseline::FILE_TIME, build::ImageRecord, engine::Engine, history};
+
+/// Fails at an image of more layers than engines take, before a step of it has run.
+pub(crate) fn check_layers(plan: &Plan) -> Result<(), StepError> {
+    for target in &plan.spec().targets {
+        let step = plan.step(target.step);
+        if let StepKind::Image(image) = &step.kind {
+            let layers = plan.stack_of(&image.layers);
+            let layers =
+                layers.iter().filter(|id| !matches!(plan.step(**id).kind, StepKind::Image(_)));
+            oci::check_layers(layers.count()).map_err(|error| StepError::new(step, error))?;
+        }
+    }
+    Ok(())
+}
 
 /// Packs what is not packed yet, and puts the image into the layout under its tags.
 pub(crate) fn image(

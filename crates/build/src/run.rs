@@ -181,11 +181,14 @@ fn outputs_tree(
     exclude: &Patterns,
 ) -> Result<Tree, StepError> {
     let mut kept = Tree::default();
+    // Where each path came from, to link again what was linked, within an output or across several.
+    let mut origins: BTreeMap<TreePath, (usize, TreePath)> = BTreeMap::new();
+    let mut first: BTreeMap<(usize, TreePath), TreePath> = BTreeMap::new();
     for output in outputs {
-        let (at, view, diff) = views
+        let (number, (at, view, diff)) = views
             .iter()
-            .rev()
-            .find(|(at, ..)| output.starts_with(at))
+            .enumerate()
+            .rfind(|(_, (at, ..))| output.starts_with(at))
             .expect("the root holds every path");
         let mut above = view.clone();
         above.push(Arc::new(diff.clone()));
@@ -212,21 +215,23 @@ fn outputs_tree(
             }
             if to.is_root() {
                 kept = Tree::new(entry.clone());
-            } else {
-                kept.insert_deep(to, entry.clone()).map_err(|e| engine.error(id, e))?;
+                continue;
             }
+            origins.insert(to.clone(), (number, found.clone()));
+            kept.insert_deep(to, entry.clone()).map_err(|e| engine.error(id, e))?;
         }
         for group in tree.links().iter() {
-            let group: Vec<_> = group
-                .iter()
-                .filter_map(|p| output.join(&p.below(&path)?).ok())
-                .filter(|p| kept.get(p).is_some())
-                .collect();
-            if group.len() > 1 {
-                // Two outputs may hold the same group: it is linked once.
-                let _ = kept.link(group);
-            }
+            first.extend(group.iter().map(|path| ((number, path.clone()), group[0].clone())));
         }
+    }
+    let mut groups: BTreeMap<(usize, &TreePath), Vec<TreePath>> = BTreeMap::new();
+    for (to, origin) in origins {
+        if let Some(name) = first.get(&origin) {
+            groups.entry((origin.0, name)).or_default().push(to);
+        }
+    }
+    for names in groups.into_values().filter(|names| names.len() > 1) {
+        kept.link(names).map_err(|e| engine.error(id, e))?;
     }
     Ok(kept)
 }

@@ -12,6 +12,15 @@ use crate::{
 /// As many layers as docker takes.
 const MAX_LAYERS: usize = 127;
 
+/// Whether engines take an image of so many layers.
+pub fn check_layers(layers: usize) -> Result<(), AssembleError> {
+    match layers {
+        0 => Err(AssembleError::Empty),
+        1..=MAX_LAYERS => Ok(()),
+        layers => Err(AssembleError::Layers { layers }),
+    }
+}
+
 /// An image that cannot be.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum AssembleError {
@@ -72,11 +81,7 @@ pub struct Assembled {
 
 /// Makes configuration and manifest.
 pub fn assemble(image: &Image) -> Result<Assembled, AssembleError> {
-    match image.layers.len() {
-        0 => return Err(AssembleError::Empty),
-        layers if layers > MAX_LAYERS => return Err(AssembleError::Layers { layers }),
-        _ => {}
-    }
+    check_layers(image.layers.len())?;
     let created = rfc3339(image.created)?;
     let history = |layer: &ImageLayer| History {
         created: Some(created.clone()),

@@ -23,7 +23,7 @@ mod tar;
 mod unpack;
 mod verify;
 
-pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble};
+pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble, check_layers};
 pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
 pub use decode::decode;
 pub use document::{

@@ -4,16 +4,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "the order of files is what must not matter")]
 
-use std::{
-    os::unix::fs::{MetadataExt, chown},
-    path::{Path, PathBuf},
-    process::Command,
-};
+mod container;
 
-use reimage_tests::{Ran, TestEnv, binary};
+use std::path::{Path, PathBuf};
 
-/// A user that need not exist: nothing looks it up.
-const PLAIN: u32 = 54_321;
+use reimage_tests::{TestEnv, answer, assert_same_files, files, free_port, is_root, tool};
 
 /// The digest of `hello` in this baseline: it depends on nothing but this program.
 const HELLO: &str = "sha256:430774b80a0e706809f0785f2b1ac236a119048fef1adc7f509b9e3921118a1b";
@@ -36,19 +31,6 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn own(path: &Path) {
-    if path.is_dir() {
-        for entry in fs_err::read_dir(path).expect("ours") {
-            own(&entry.expect("ours").path());
-        }
-    }
-    chown(path, Some(PLAIN), Some(PLAIN)).expect("root may give away");
-}
-
-fn is_root() -> bool {
-    fs_err::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
-}
-
 /// A machine with this example as its project, and a lock if one was made elsewhere.
 fn machine(name: &str, lock: Option<&str>) -> TestEnv {
     let env = TestEnv::new();
@@ -59,26 +41,6 @@ fn machine(name: &str, lock: Option<&str>) -> TestEnv {
     env
 }
 
-/// Builds as a plain user: the same machine, if this is not root.
-fn as_plain_user(env: &TestEnv, arguments: &[&str]) -> Ran {
-    if !is_root() {
-        return env.reimage(arguments);
-    }
-    own(env.root());
-    // The binary may lie where only root may look.
-    let open = tempfile::Builder::new().prefix("reimage-bin-").tempdir().expect("a directory");
-    let reimage = open.path().join("reimage");
-    fs_err::copy(binary(), &reimage).expect("a file can be copied");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs_err::set_permissions(open.path(), mode).expect("ours");
-    let template = env.command();
-    let mut command = Command::new("setpriv");
-    command.arg(format!("--reuid={PLAIN}")).arg(format!("--regid={PLAIN}")).arg("--clear-groups");
-    command.arg(&reimage).args(arguments).env_clear().current_dir(env.path(""));
-    command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    env.run(&mut command)
-}
-
 /// Builds an example twice, by two users on two machines; gives the first machine.
 fn one_digest(name: &str) -> TestEnv {
     let first = machine(name, None);
@@ -86,7 +48,7 @@ fn one_digest(name: &str) -> TestEnv {
     assert!(!built.is_empty());
     let lock = first.path("reimage.lock").exists().then(|| first.read("reimage.lock"));
     let second = machine(name, lock.as_deref());
-    let again = as_plain_user(&second, &["build", "-j1"]).expect(0).out();
+    let again = second.as_plain_user(["build", "-j1"]).expect(0).out();
     assert_eq!(built, again, "{name}");
     assert_eq!(built, first.reimage(["build"]).expect(0).out(), "{name}, again");
     first
@@ -98,34 +60,66 @@ fn hello() {
     assert_eq!(env.reimage(["build"]).expect(0).out().trim(), format!("images.hello {HELLO}"));
 }
 
+/// The file system of an image, as a directory.
+fn root(env: &TestEnv, image: &str) -> PathBuf {
+    let _ = env.reimage(["save", image, "--format", "rootfs-dir", "-o", "root"]).expect(0);
+    env.path("root")
+}
+
 #[test]
 fn distroless() {
     let env = one_digest("distroless");
     assert!(!env.reimage(["run", "images.clock"]).expect(0).out().is_empty());
+    let root = root(&env, "images.clock");
+    assert!(root.join("usr/bin/clock").exists());
+    for missing in ["bin/sh", "usr/bin/sh", "usr/bin/dpkg", "usr/share/doc"] {
+        assert!(!root.join(missing).exists(), "{missing}");
+    }
 }
 
 #[test]
 fn c_multistage() {
     let env = one_digest("c-multistage");
-    assert!(env.reimage(["run", "images.greet"]).expect(0).out().starts_with("Hello"));
-    env.reimage(["build", "exports.greet", "--output", "dist"]).expect(0).out();
+    assert_eq!(env.reimage(["run", "images.greet"]).expect(0).out(), "Hello, world!");
+    let _ = env.reimage(["build", "exports.greet", "--output", "dist"]).expect(0);
     assert!(env.path("dist/greet").exists());
+    let root = root(&env, "images.greet");
+    let programs: Vec<_> = files(&root)
+        .into_keys()
+        .filter(|path| path.starts_with("usr/bin") || path.starts_with("usr/local/bin"))
+        .collect();
+    assert!(programs.iter().any(|path| path.ends_with("greet")), "{programs:?}");
+    assert!(!programs.iter().any(|path| path.ends_with("gcc")), "the compiler stays behind");
 }
 
 #[test]
 fn monorepo() {
-    one_digest("monorepo");
+    let env = one_digest("monorepo");
+    // One lock for all: a service alone is the same image.
+    let all = env.reimage(["build"]).expect(0).out();
+    let web = env.reimage(["build", "services/web#images.web"]).expect(0).out();
+    assert!(all.lines().any(|line| line == web), "{web} is not in {all}");
+    assert!(!env.path("services/web/reimage.lock").exists());
+    // Checks gate: the image of a service whose test fails is not made, and the others are.
+    let test = "services/web/src/test_main.py";
+    let failing = format!("{}\n    def test_never(self):\n        self.fail()\n", env.read(test));
+    env.file(test, failing);
+    let ran = env.reimage(["build", "images.web"]).expect(2);
+    assert!(ran.err().contains("test_never") && ran.out().is_empty(), "{ran}");
+    let ran = env.reimage(["build", "images.accounts", "images.billing"]).expect(0);
+    assert_eq!(ran.out().lines().count(), 2, "{ran}");
 }
 
 #[test]
-fn python_web_answers_and_others_can_read_it() {
+fn python_web_answers_wherever_it_runs() {
     let env = one_digest("python-web");
-    let script = "gunicorn --bind=127.0.0.1:8000 main:app 2>/dev/null & \
-        for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1; \
-        python3 -c 'import urllib.request as r; print(r.urlopen(\"http://127.0.0.1:8000/healthz\").read())' 2>/dev/null \
-        && exit 0; done; exit 1";
-    let answer = env.reimage(["run", "images.web", "--", "sh", "-c", script]).expect(0).out();
-    assert!(answer.contains("\"status\":\"ok\""), "{answer}");
+    let port = free_port();
+    let bind = format!("--bind=127.0.0.1:{port}");
+    let server = ["gunicorn", &bind, "main:app"];
+    let mut run = env.command();
+    run.args(["run", "images.web", "--network", "host", "--"]).args(server);
+    let answered = answer(&mut run, port, "/healthz");
+    assert!(answered.contains("\"status\":\"ok\""), "{answered}");
     // What dpkg and a step compiled is what Python takes: times in the image are those that they saw.
     let script = "python3 -v -c 'import main' 2>&1 | python3 -c 'import sys; t = sys.stdin.read(); \
         print(*[t.count(w) > 0 for w in (\"matches /usr/lib/python3/dist-packages/flask/\", \"matches /opt/app/main.py\", \"# wrote\", \"stale\")])'";
@@ -133,43 +127,25 @@ fn python_web_answers_and_others_can_read_it() {
         env.reimage(["run", "-q", "images.web", "--", "sh", "-c", script]).expect(0).out();
     assert_eq!(compiled, "True True False False");
 
-    let built = env.reimage(["build", "images.web"]).expect(0).out();
-    let digest = built.trim().rsplit(' ').next().expect("a digest").to_owned();
-    let archive = env.path("web.tar");
-    let archive = archive.to_str().expect("a temporary path is text");
-    env.reimage(["save", "images.web", "--format", "oci", "-o", archive]).expect(0).out();
-    let inspected = output(
-        Command::new("skopeo")
-            .args(["inspect", "--format", "{{.Digest}}"])
-            .arg(format!("oci-archive:{archive}")),
-    );
+    let digest = env.reimage(["build", "images.web"]).expect(0).out();
+    let digest = digest.rsplit(' ').next().expect("a digest");
+    let _ = env.reimage(["save", "images.web", "--format", "oci", "-o", "web.tar"]).expect(0);
+    let archive = format!("oci-archive:{}", env.path("web.tar").display());
+    let inspected = tool("skopeo", ["inspect", "--format", "{{.Digest}}", &archive]);
     assert_eq!(inspected.trim(), digest, "skopeo sees the digest that we print");
-
-    // umoci keeps owners only as root; as anybody else it maps them away.
     let layout = format!("{}:web", env.path("layout").display());
-    output(
-        Command::new("skopeo")
-            .args(["copy", "--quiet"])
-            .arg(format!("oci-archive:{archive}"))
-            .arg(format!("oci:{layout}")),
-    );
+    tool("skopeo", ["copy", "--quiet", &archive, &format!("oci:{layout}")]);
     let bundle = env.path("bundle");
-    let mut unpack = Command::new("umoci");
-    unpack.args(["unpack", "--image", &layout]).arg(&bundle);
+    let bundle = bundle.to_str().expect("temporary directories have UTF-8 names");
     if !is_root() {
-        unpack.arg("--rootless");
+        // Without root umoci keeps no owners, and crun needs a control group that it may use.
+        tool("umoci", ["unpack", "--rootless", "--image", &layout, bundle]);
+        return;
     }
-    output(&mut unpack);
-    let tmp = fs_err::metadata(bundle.join("rootfs/tmp")).expect("every Debian has it");
-    assert_eq!(tmp.mode() & 0o7777, 0o1777);
-    assert!(bundle.join("rootfs/opt/app/main.py").exists());
-    assert!(bundle.join("rootfs/opt/app/__pycache__").exists(), "the step compiled it");
-}
-
-fn output(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}: `cargo xtask test` installs it"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    tool("umoci", ["unpack", "--image", &layout, bundle]);
+    assert_same_files(&Path::new(bundle).join("rootfs"), &root(&env, "images.web"));
+    let port = free_port();
+    let bind = format!("--bind=127.0.0.1:{port}");
+    let answered = container::answer(Path::new(bundle), &["gunicorn", &bind, "main:app"], port);
+    assert!(answered.contains("\"status\":\"ok\""), "{answered}");
 }

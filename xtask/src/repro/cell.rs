@@ -52,7 +52,7 @@ impl<'a> Cell<'a> {
         if let Some(lock) = lock {
             fs::write(self.checkout.join("reimage.lock"), lock)?;
         }
-        let config = self.scratch.join("home/.config/reimage");
+        let config = self.home().join(".config/reimage");
         fs::create_dir_all(&config)?;
         fs::create_dir_all(self.scratch.join("tmp"))?;
         if self.way.who == Who::Mapped {
@@ -61,22 +61,40 @@ impl<'a> Cell<'a> {
         self.ids.map_or(Ok(()), |ids| checkout::own(&self.scratch, ids))
     }
 
-    pub(crate) fn build(&self) -> Result<Got, String> {
-        let digests = if self.way.killed {
-            self.killed()?
-        } else if self.way.touched {
-            self.output()?;
+    fn home(&self) -> PathBuf {
+        self.scratch.join(self.way.home)
+    }
+
+    pub(crate) fn build(&mut self) -> Result<Got, String> {
+        let mut digests = if self.way.killed { self.killed()? } else { self.output()? };
+        if self.way.touched {
             checkout::touch_all(&self.checkout, 1).map_err(|e| e.to_string())?;
-            self.output()?
-        } else {
-            self.output()?
-        };
+            let again = self.output()?;
+            if again != digests {
+                return Err(format!("Touched, it is another:\n{digests}{again}"));
+            }
+        }
+        if self.way.moved {
+            let other = Way { days: 77, umask: "077", ..*self.way };
+            let to = self.scratch.join("another/checkout");
+            fs::create_dir_all(&to)
+                .and_then(|()| checkout::make(&self.checkout, &to, &other))
+                .map_err(|e| format!("Cannot copy to {}: {e}", to.display()))?;
+            self.checkout = to;
+            digests = self.output()?;
+        }
         let lock = fs::read_to_string(self.checkout.join("reimage.lock")).ok();
         Ok(Got { digests, lock })
     }
 
     fn output(&self) -> Result<String, String> {
-        let output = self.command().output().map_err(|e| e.to_string())?;
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().map_err(|e| e.to_string())?;
+        if self.way.date.is_some() && !believes(child.id()) {
+            return Err(format!("{}: faketime does not reach reimage", self.way.name));
+        }
+        let output = child.wait_with_output().map_err(|e| e.to_string())?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
@@ -86,7 +104,7 @@ impl<'a> Cell<'a> {
 
     /// Ends the build by SIGKILL after 5, 10, 20 .. ms, whatever it is doing, and lets the last one go on.
     fn killed(&self) -> Result<String, String> {
-        for shift in 0..11 {
+        for shift in 0..14 {
             let mut command = self.command();
             command.stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = command.spawn().map_err(|e| e.to_string())?;
@@ -107,7 +125,10 @@ impl<'a> Cell<'a> {
         let become_user = self.ids.map_or(String::new(), |(uid, gid)| {
             format!("setpriv --reuid={uid} --regid={gid} --clear-groups")
         });
-        let date = date.map_or(String::new(), |date| format!("faketime '{date}'"));
+        // Not by the program `faketime`: it stays in between, and a kill would hit it instead.
+        let date = date.map_or(String::new(), |date| {
+            format!("env LD_PRELOAD='/usr/$LIB/faketime/libfaketime.so.1' FAKETIME='@{date}'")
+        });
         let line =
             format!("{rename} umask {umask}; exec {become_user} {date} \"$0\" build -j {jobs}");
         let mut command =
@@ -120,11 +141,26 @@ impl<'a> Cell<'a> {
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-            .env("HOME", self.scratch.join("home"))
+            .env("HOME", self.home())
             .env("TMPDIR", self.scratch.join("tmp"))
             .envs(env);
         command
     }
+}
+
+/// Whether the process, once it is reimage, has the library loaded that tells it another date.
+fn believes(process: u32) -> bool {
+    let proc = PathBuf::from(format!("/proc/{process}"));
+    for _ in 0..1000 {
+        let program = fs::read_link(proc.join("exe")).unwrap_or_default();
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let maps = fs::read_to_string(proc.join("maps")).unwrap_or_default();
+        if name.starts_with("reimage") && maps.contains("libfaketime") {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    false
 }
 
 impl Drop for Cell<'_> {

@@ -169,9 +169,15 @@ impl Session {
     }
 }
 
-/// The name that an entry of the index gives: in full if it says it, else as other tools write it.
+/// The name that an entry of the index gives: in full if it says it, else as other tools write it. A tool that knows
+/// only OCI's annotation copies the other with an image that it changes: of two that do not agree OCI's holds.
 pub(crate) fn name_of(descriptor: &Descriptor) -> Option<String> {
     let full = descriptor.annotations.get(CONTAINERD_NAME);
-    let full = full.and_then(|name| name.parse::<Reference>().ok()).map(|r| r.familiar());
-    full.or_else(|| descriptor.annotations.get(REF_NAME).cloned())
+    let full = full.and_then(|name| as_reference(name));
+    let Some(short) = descriptor.annotations.get(REF_NAME) else {
+        return full.map(|name| name.familiar());
+    };
+    let agrees =
+        |name: &Reference| name.tag() == Some(short) || as_reference(short).as_ref() == Some(name);
+    Some(full.filter(agrees).map_or_else(|| short.clone(), |name| name.familiar()))
 }

@@ -227,3 +227,23 @@ fn what_others_say_in_an_index_is_kept() {
     assert_eq!(kept.expect("kept").other["artifactType"], "x");
     assert_eq!(layout.remove("not a reference!").expect("removed"), ["not a reference!"]);
 }
+
+#[test]
+fn of_two_names_that_do_not_agree_ocis_holds() {
+    let (_dir, layout) = layout();
+    let image = add(&layout, b"1", &["web:1"]).manifest.descriptor;
+    for (short, full, expected) in [
+        ("1", "docker.io/library/web:1", "web:1"),
+        ("web:1", "docker.io/library/web:1", "web:1"),
+        ("web", "docker.io/library/web:latest", "web:latest"),
+        ("changed", "docker.io/library/web:1", "changed"),
+        ("web:2", "docker.io/library/web:1", "web:2"),
+    ] {
+        let (kind, digest, size) = (crate::MANIFEST, image.digest, image.size);
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":{size},"annotations":{{"{REF_NAME}":"{short}","{CONTAINERD_NAME}":"{full}"}}}}]}}"#
+        );
+        fs::write(layout.index_path(), index).expect("written");
+        assert_eq!(names(&layout), [[expected]], "{short} {full}");
+    }
+}

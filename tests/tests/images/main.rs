@@ -1,0 +1,8 @@
+//! Images of everything, without a network: one digest whoever builds them, and what independent programs read in
+//! them.
+
+mod config;
+mod depth;
+mod everything;
+mod golden;
+mod readers;
