@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Version of what a target's memo says.
-const MEMO: &str = "reimage target 1";
+const MEMO: &str = "reimage target 2";
 
 /// What a build works with; none of it enters a digest.
 pub struct Context<'a> {

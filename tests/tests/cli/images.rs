@@ -117,3 +117,16 @@ fn a_file_that_is_no_archive() {
     [exit status: 3]
     ");
 }
+
+#[test]
+fn an_archive_is_nothing_for_a_terminal() {
+    let env = env();
+    let template = env.command();
+    let mut script = std::process::Command::new("script");
+    script.args(["--quiet", "--return", "--command", "\"$REIMAGE\" save hello:1.0", "/dev/null"]);
+    script.env_clear().env("REIMAGE", reimage_tests::binary()).current_dir(env.path(""));
+    script.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = env.run(&mut script).expect(64).out();
+    assert!(ran.contains("An archive is nothing for a terminal"), "{ran}");
+    assert!(ran.contains("redirect it (`| docker load`, `> image.tar`)"), "{ran}");
+}

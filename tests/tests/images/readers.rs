@@ -125,10 +125,10 @@ fn images_of_others_are_imported() {
     // umoci changes an image; what it made is taken with its change.
     let layout = save(&env, "all:gzip", "oci-dir", "umoci");
     let image = format!("{layout}:all:gzip");
-    tool("umoci", ["config", "--image", &image, "--tag", "changed", "--config.user", "nobody"]);
+    tool("umoci", ["config", "--image", &image, "--tag", "changed:2", "--config.user", "nobody"]);
     let imported = env.reimage(["import", "umoci"]).expect(0).out();
-    assert!(imported.contains("changed"), "{imported}");
-    let changed = env.reimage(["inspect", "changed"]).expect(0).out();
+    assert!(imported.contains("changed:2 sha256:"), "{imported}");
+    let changed = env.reimage(["inspect", "changed:2"]).expect(0).out();
     assert!(changed.contains("\"nobody\""), "{changed}");
 }
 

@@ -198,8 +198,8 @@ fn golden_digests() {
     assert_eq!(
         digests,
         [
-            "efcbd6d5b04dd1c66a5adf3d29604854218d60a9edc1ee9b379eea4967b08d8d",
-            "2aa844062fff611b856b4d99d531c15a4812df6f82e344abe9c77409db2e4cf4",
+            "76f6c98097bb85c0bd6276c68a928ecc4d7820a3f07e750dea8a233c7393a353",
+            "f0a9ce823f1cae62ecb78127aa2a4dddf2eb4af64fab0d56ccadf99f31c8901d",
             "1391dce16d54b8d3a77803267fed1b9afc0983ef91bfcbf6ae1c94920a0d914d",
             "4af4a761fbdfec8cd49290ecc256abd7fe121349a48699655215349fa828d3f9",
             "f4a543ed138415027dc729207418c36dbd78031a2c5968ed0a30a6e3f3b06cf2",
