@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("network", network),
     ("many_lowers", many_lowers),
     ("an_empty_root", an_empty_root),
+    ("the_machine_s_own_root", the_machine_s_own_root),
     ("sync_does_nothing", sync_does_nothing),
     ("holes_are_hidden", holes_are_hidden),
     ("bad_commands", bad_commands),
@@ -199,6 +200,19 @@ fn an_empty_root(lab: &Lab) {
         let command = Command { upper, scratch: lab.fresh(), ..command.clone() };
         assert_eq!(lab.run(&command).text(), "dev etc input lib lib64 proc root run sys tmp var\n");
     }
+}
+
+/// Files of the host's root have an owner without a number in a plain user's namespace.
+fn the_machine_s_own_root(lab: &Lab) {
+    if !Path::new("/bin").is_symlink() {
+        return; // its programs lie in more than one directory
+    }
+    let mut command = lab.script("stat -c %u:%g / /bin; echo x >/new; stat -c %u:%g /new");
+    command.lowers = vec!["/usr".into()];
+    // Under subordinate ids, too, they are nobody's.
+    let owner = if lab.zygote.ids() == Ids::Mapped { "65534:65534" } else { "0:0" };
+    let told = lab.run(&command).text();
+    assert!(told.ends_with("0:0\n") && told.lines().nth(1) == Some(owner), "{told}");
 }
 
 fn sync_does_nothing(lab: &Lab) {
