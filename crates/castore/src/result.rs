@@ -1,8 +1,6 @@
 //! What an action gave.
 
-use std::collections::BTreeMap;
-
-use crate::{DecodeError, Decoder, Digest, Encoder, TreePath};
+use crate::{DecodeError, Decoder, Digest, Encoder};
 
 const MAGIC: &str = "reimage result 1\n";
 
@@ -24,9 +22,7 @@ pub struct ActionResult {
 pub enum Output {
     /// What it changed in the root it stands on: a diff.
     Diff(Digest),
-    /// The trees at the paths that it declares as its outputs.
-    Trees(BTreeMap<TreePath, Digest>),
-    /// One tree.
+    /// A tree.
     Tree(Digest),
 }
 
@@ -44,13 +40,8 @@ impl ActionResult {
             Output::Diff(digest) => {
                 e.number(1).raw(digest.as_bytes());
             }
-            Output::Trees(trees) => {
-                e.number(2).list(trees.iter(), |e, (path, digest)| {
-                    e.bytes(path.as_bytes()).raw(digest.as_bytes());
-                });
-            }
             Output::Tree(digest) => {
-                e.number(3).raw(digest.as_bytes());
+                e.number(2).raw(digest.as_bytes());
             }
         }
         e.option(log.as_ref(), |e, digest| {
@@ -69,14 +60,7 @@ impl ActionResult {
         let digest = |d: &mut Decoder<'_>| Ok(Digest::from_bytes(d.raw32()?));
         let output = match d.number()? {
             1 => Output::Diff(digest(&mut d)?),
-            2 => {
-                let trees = d.list(|d| Ok((crate::tree::decode_path(d)?, digest(d)?)))?;
-                if !trees.is_sorted_by(|a, b| a.0 < b.0) {
-                    return Err(d.error("outputs that are not sorted or come twice"));
-                }
-                Output::Trees(trees.into_iter().collect())
-            }
-            3 => Output::Tree(digest(&mut d)?),
+            2 => Output::Tree(digest(&mut d)?),
             other => return Err(d.error(format!("an unknown kind of output, {other}"))),
         };
         let log = d.option(digest)?;
@@ -95,12 +79,7 @@ pub(crate) mod tests {
 
     pub(crate) fn any_result() -> impl Strategy<Value = ActionResult> {
         let digest = || any::<[u8; 32]>().prop_map(Digest::from_bytes);
-        let path = "[a-c]{1,2}(/[a-c]{1,2}){0,2}".prop_map(|p| TreePath::new(p).expect("good"));
-        let output = prop_oneof![
-            digest().prop_map(Output::Diff),
-            digest().prop_map(Output::Tree),
-            proptest::collection::btree_map(path, digest(), 0..4).prop_map(Output::Trees),
-        ];
+        let output = prop_oneof![digest().prop_map(Output::Diff), digest().prop_map(Output::Tree)];
         let log = proptest::option::of(digest());
         (output, log, any::<Vec<String>>(), any::<u64>())
             .prop_map(|(output, log, notes, millis)| ActionResult { output, log, notes, millis })
@@ -109,19 +88,16 @@ pub(crate) mod tests {
     #[test]
     fn golden_encoding() {
         let result = ActionResult {
-            output: Output::Trees(BTreeMap::from([(
-                TreePath::new("out").expect("good"),
-                Digest::EMPTY,
-            )])),
+            output: Output::Tree(Digest::EMPTY),
             log: Some(Digest::EMPTY),
             notes: vec!["a socket".to_owned()],
             millis: 300,
         };
         let bytes = result.encode();
-        assert_eq!(bytes.len(), 17 + 1 + 1 + 4 + 32 + 33 + 1 + 9 + 2);
+        assert_eq!(bytes.len(), 17 + 1 + 32 + 33 + 1 + 9 + 2);
         assert_eq!(
             Digest::of(&bytes).to_string(),
-            "376c0403514a57b414a20c94f9bf074e216620ccfd0ec204181fe9607c82f20e"
+            "063f5c93791ed8d6c9f0219c3c150cc2e756a79b3882496e42d24e35b43b635c"
         );
     }
 

@@ -38,8 +38,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
         chmod: None,
         mtime: None,
     };
-    let mut result =
-        ActionResult::new(Output::Trees(BTreeMap::from([(path("out"), Digest::EMPTY)])));
+    let mut result = ActionResult::new(Output::Tree(Digest::EMPTY));
     result.log = Some(Digest::EMPTY);
     result.notes = vec!["a note".to_owned()];
     result.millis = 300;

@@ -94,8 +94,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             actions.iter().map(Action::encode).collect()
         }
         "result" => {
-            let trees = BTreeMap::from([(path("a"), Digest::EMPTY), (path("a/b"), Digest::EMPTY)]);
-            let mut result = ActionResult::new(Output::Trees(trees));
+            let mut result = ActionResult::new(Output::Diff(Digest::EMPTY));
             result.log = Some(Digest::EMPTY);
             result.notes = vec!["a note".to_owned()];
             result.millis = 70_000;

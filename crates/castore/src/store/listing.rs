@@ -59,23 +59,16 @@ impl Store {
                     blobs.extend(diff.blobs().map(|(digest, _)| digest));
                 }
             }
-            Output::Tree(digest) => self.tree_blobs(digest, &mut blobs),
-            Output::Trees(trees) => {
-                for digest in trees.values() {
-                    self.tree_blobs(digest, &mut blobs);
+            Output::Tree(digest) => {
+                blobs.push(*digest);
+                if let Ok(tree) = self.tree(digest) {
+                    blobs.extend(tree.blobs().map(|(digest, _)| digest));
                 }
             }
         }
         blobs.sort_unstable();
         blobs.dedup();
         blobs
-    }
-
-    fn tree_blobs(&self, digest: &Digest, blobs: &mut Vec<Digest>) {
-        blobs.push(*digest);
-        if let Ok(tree) = self.tree(digest) {
-            blobs.extend(tree.blobs().map(|(digest, _)| digest));
-        }
     }
 
     /// All action results that can be read, with when they were used last.

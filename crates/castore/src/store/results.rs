@@ -81,9 +81,6 @@ impl Store {
         let complete = match &result.output {
             Output::Diff(digest) => self.diff_is_complete(digest),
             Output::Tree(digest) => self.tree_is_complete(digest),
-            Output::Trees(trees) => {
-                trees.values().try_fold(true, |all, tree| Ok(all && self.tree_is_complete(tree)?))
-            }
         };
         match complete {
             // The tree or diff itself: gone, corrupted, or something else altogether.
