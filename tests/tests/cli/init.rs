@@ -56,5 +56,5 @@ fn no_such_directory() {
 
 #[test]
 fn for_programs() {
-    assert_snapshot!(TestEnv::new().reimage(["init", "--format", "json"]), @r#"{"file":"[ROOT]/work/./spec.ncl","found":"Debian and one program, to begin with","notes":[],"target":"images.work"}"#);
+    assert_snapshot!(TestEnv::new().reimage(["init", "--format", "json"]), @r#"{"file":"[ROOT]/work/spec.ncl","found":"Debian and one program, to begin with","notes":[],"target":"images.work"}"#);
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> 
     if args.editor {
         return editor::run(app);
     }
-    let directory = app.machine.absolute(&args.directory);
+    let directory: PathBuf = app.machine.absolute(&args.directory).components().collect();
     let draft = draft(&Project::read(&directory)?)?;
     let file = directory.join("spec.ncl");
     let shown = args.directory.join("spec.ncl");

@@ -170,6 +170,9 @@ fn show(ui: &Ui, events: &mpsc::Receiver<Event>) {
             write_line(&serde_json::to_string(&update).expect("updates are plain data"));
         }
     }
+    if let Some(line) = lines.fetched() {
+        write_line(&line);
+    }
 }
 
 /// There is nobody to tell that stderr cannot be written.

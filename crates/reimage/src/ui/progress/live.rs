@@ -47,7 +47,12 @@ struct Downloads {
     /// Bytes received and expected by name.
     files: BTreeMap<String, (u64, u64)>,
     bar: Option<ProgressBar>,
+    /// When something of it arrived last.
+    moved: Option<Instant>,
 }
+
+/// How long a download is shown after all of it is here: more often follow at once.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Live {
     pub(super) fn new(ui: &Ui) -> Self {
@@ -85,6 +90,9 @@ impl Live {
                 self.drawn = Instant::now();
             }
         }
+        if let Some(line) = self.lines.fetched() {
+            let _ = self.screen.println(line);
+        }
         let _ = self.screen.clear();
     }
 
@@ -115,6 +123,7 @@ impl Live {
             Update::StepFresh { .. } => self.fresh += 1,
             Update::Download { name, received, total } => {
                 self.downloads.files.insert(name, (received, total.unwrap_or(received)));
+                self.downloads.moved = Some(Instant::now());
                 if self.downloads.bar.is_none() {
                     let bar = self.screen.insert_before(&self.summary, line());
                     self.downloads.bar = Some(bar);
@@ -165,7 +174,7 @@ impl Downloads {
     fn draw(&mut self, screen: &MultiProgress, style: Style) {
         let Some(bar) = &self.bar else { return };
         let complete = self.files.values().filter(|(received, total)| received >= total).count();
-        if complete == self.files.len() {
+        if complete == self.files.len() && self.moved.is_none_or(|at| at.elapsed() > LINGER) {
             bar.finish_and_clear();
             screen.remove(bar);
             self.bar = None;
