@@ -54,3 +54,36 @@ fn section(page: &mut String, command: &mut Command, above: &str) {
         section(page, verb, &format!("{name} "));
     }
 }
+
+/// Lines of code blocks that begin with `reimage`, up to what a shell does with them or what is said about them.
+#[test]
+fn commands_that_the_docs_show_are_ones() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let pages = ["README.md", "docs/cli.md", "docs/spec.md", "docs/configuration.md"];
+    let mut count = 0;
+    for page in pages {
+        let text = fs_err::read_to_string(root.join(page)).expect("the page is there");
+        let mut block = false;
+        for line in text.lines() {
+            block ^= line.starts_with("```");
+            let line = line.trim_start().trim_start_matches("$ ");
+            let line = text_command(line).replace("cargo run --release --", "reimage");
+            if !block || !line.starts_with("reimage ") || line.contains("[OPTIONS]") {
+                continue;
+            }
+            let words = shlex::split(&line).unwrap_or_else(|| panic!("{page}: quotes in {line}"));
+            if let Err(error) = command().try_get_matches_from(words) {
+                let help = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
+                assert!(help.contains(&error.kind()), "{page}: {line}\n{error}");
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} commands were found");
+}
+
+/// The command of an example: up to a pipe, a redirection, a remark, or the two blanks that an explanation follows.
+fn text_command(line: &str) -> &str {
+    let ends = [" | ", " > ", " # ", "  "].map(|end| line.find(end).unwrap_or(line.len()));
+    &line[..ends.into_iter().min().unwrap_or(line.len())]
+}
