@@ -3,17 +3,22 @@
 //! A [`TestEnv`] is a directory with a home, XDG directories and a project in it; the binary sees nothing else of the
 //! tester's environment. What it prints is put into one text, made equal on every machine, for inline snapshots.
 
+mod deb;
 mod env;
 mod files;
+mod mirror;
 mod ran;
 mod server;
 mod system;
 mod tool;
 mod user;
 
+pub use deb::Deb;
 pub use env::{TestEnv, binary};
 pub use files::{assert_same_files, files};
+pub use mirror::Mirror;
 pub use ran::Ran;
 pub use server::{answer, free_port};
+pub use system::programs;
 pub use tool::tool;
 pub use user::is_root;

@@ -1,7 +1,7 @@
 //! A root to run steps in without a network: programs of this machine with the libraries that they load.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -44,8 +44,31 @@ impl TestEnv {
     }
 }
 
+/// Programs of this machine, by name, with the libraries that they load: where each lies in a root whose `/bin` and
+/// `/lib` are links into `/usr`, and its content.
+pub fn programs(names: &[&str]) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for name in names {
+        let program = find(name);
+        let directory = if program.starts_with("/usr/sbin") || program.starts_with("/sbin") {
+            "sbin"
+        } else {
+            "bin"
+        };
+        found.insert(format!("usr/{directory}/{name}"), program.clone());
+        for library in libraries(&program) {
+            let within = library.display().to_string();
+            let within = within.trim_start_matches("/usr").trim_start_matches('/').to_owned();
+            found.insert(format!("usr/{within}"), library);
+        }
+    }
+    let read = |path| fs_err::read(path).expect("programs can be read");
+    found.into_iter().map(|(at, path)| (at, read(path))).collect()
+}
+
 fn find(name: &str) -> PathBuf {
-    let places = ["/usr/bin", "/bin"].map(|directory| Path::new(directory).join(name));
+    let places =
+        ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|directory| Path::new(directory).join(name));
     places.into_iter().find(|path| path.is_file()).expect("every Linux machine has it")
 }
 

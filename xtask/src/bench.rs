@@ -5,7 +5,7 @@ mod buildkit;
 mod chain;
 mod debian;
 mod layer;
-mod packages;
+pub(crate) mod packages;
 mod timing;
 
 use std::{
@@ -25,7 +25,7 @@ const PEERS: [(&str, &str); 3] =
     [("bwrap", "bubblewrap"), ("mmdebstrap", "mmdebstrap"), ("skopeo", "skopeo")];
 
 /// The suite that the benchmarks build of: the machine's own, as its apt has the packages.
-const SUITE: &str = "bookworm";
+pub(crate) const SUITE: &str = "bookworm";
 
 /// One benchmark.
 type Measure = fn(&Bench) -> Result<Vec<Row>, String>;

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod metadata;
+mod oracle;
 mod repro;
 mod setup;
 #[cfg(test)]
@@ -21,6 +22,8 @@ usage: cargo xtask VERB [ARGUMENT..]
   repro [--full] [EXAMPLE..]
                  the reproducibility matrix: one digest for each example, however it is built;
                  --full: what must not matter one thing at a time, not several together
+  oracle [PART..] [--full] [--verbose]
+                 Debian's own tools give the same: roots, packages (with --full), choices
   bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, start
   ci             check and test, as CI runs them";
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "test" => setup::install(&setup::TESTS).and_then(|()| command::test(&rest)),
         "repro" => repro::repro(&rest),
+        "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
         "ci" => check::check()
             .and_then(|()| setup::install(&setup::TESTS))

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::command::run;
 
 /// Programs that the tests need, each with the Debian package that has it.
-pub(crate) const TESTS: [(&str, &str); 11] = [
+pub(crate) const TESTS: [(&str, &str); 12] = [
     ("bwrap", "bubblewrap"),
     ("busybox", "busybox-static"),
     ("crun", "crun"),
@@ -14,6 +14,7 @@ pub(crate) const TESTS: [(&str, &str); 11] = [
     ("newuidmap", "uidmap"),
     ("podman", "podman"),
     ("python3", "python3"),
+    ("setcap", "libcap2-bin"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
     ("xz", "xz-utils"),

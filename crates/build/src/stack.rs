@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
-use reimage_castore::{Diff, Digest, LayError, Store, StoreError, Tree, View};
+use reimage_castore::{Diff, Digest, LayError, Store, StoreError, Tree, TreePath, View};
 use reimage_plan::{Plan, StepId};
 use thiserror::Error;
+
+use crate::debian::STATUS;
 
 /// A stack that cannot be.
 #[derive(Debug, Error)]
@@ -19,6 +21,17 @@ pub enum StackError {
         step: String,
         /// Why.
         source: LayError,
+    },
+    /// Two layers that both change the dpkg database, neither made upon the other.
+    #[error(
+        "`{lower}` and `{upper}` both changed the dpkg database, and neither stands on the other: one would hide what \
+         the other recorded; put one on the other with `from`"
+    )]
+    TwoDatabases {
+        /// The lower one.
+        lower: String,
+        /// The upper one.
+        upper: String,
     },
     /// The store failed.
     #[error(transparent)]
@@ -83,8 +96,25 @@ impl Stack {
                 kept(store, self.view().lay(tree).map_err(lay)?)?
             }
         };
+        self.check_databases(plan, step, &diff)?;
         self.0.push(Layer { step, diff, digest, source: plan.is_source(step) });
         Ok(())
+    }
+
+    /// Fails if `diff` of `step` changes the list of installed packages as a layer here does that it does not stand on.
+    /// Of `Debian` steps the plan has said so before; what commands write is known only now.
+    fn check_databases(&self, plan: &Plan, step: StepId, diff: &Diff) -> Result<(), StackError> {
+        let status = TreePath::new(STATUS).expect("a constant is a good path");
+        if diff.get(&status).is_none() {
+            return Ok(());
+        }
+        match self.0.iter().rfind(|layer| layer.diff.get(&status).is_some()) {
+            Some(lower) if !plan.base(step).contains(&lower.step) => {
+                let name = |id| plan.step(id).name.clone();
+                Err(StackError::TwoDatabases { lower: name(lower.step), upper: name(step) })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lays `tree` on top, as what `step` is given.

@@ -67,6 +67,11 @@ impl Downloader {
         Ok(Self { client: Client::new(config)? })
     }
 
+    /// Whether no connection may be opened.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.client.config().offline
+    }
+
     /// Downloads the first of `urls` that gives what is expected into `file`.
     ///
     /// What `file` holds already is taken for the beginning of it if the digest is known; a file that turns out

@@ -11,8 +11,11 @@ use std::{
 use super::{SUITE, write};
 use crate::command::{output, status};
 
+/// Packages in one call of apt: far below what fits into a command line.
+const MANY: usize = 200;
+
 /// The packages of a lock, by name, as apt calls them: `name=version`.
-pub(super) fn of_lock(lock: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn of_lock(lock: &Path) -> Result<Vec<String>, String> {
     let text = fs::read_to_string(lock).map_err(|e| format!("{}: {e}", lock.display()))?;
     let mut pins = BTreeSet::new();
     for line in text.lines() {
@@ -35,13 +38,15 @@ pub(super) fn urls(packages: &[String]) -> Result<Vec<String>, String> {
 }
 
 /// A repository in the directory `at`, of exactly these packages.
-pub(super) fn repository(at: &Path, wanted: &[String]) -> Result<PathBuf, String> {
+pub(crate) fn repository(at: &Path, wanted: &[String]) -> Result<PathBuf, String> {
     let pool = at.join("pool");
     let lists = at.join(format!("dists/{SUITE}/main/binary-amd64"));
     for directory in [&pool, &lists] {
         fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     }
-    status(Command::new("apt-get").args(["download", "-q"]).args(wanted).current_dir(&pool))?;
+    for wanted in wanted.chunks(MANY) {
+        status(Command::new("apt-get").args(["download", "-q"]).args(wanted).current_dir(&pool))?;
+    }
     let mut packages = String::new();
     let mut files: Vec<_> = fs::read_dir(&pool)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)

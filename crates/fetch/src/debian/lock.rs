@@ -212,7 +212,7 @@ impl<'a> Archives<'a> {
     ) -> Result<Vec<(Suite, Vec<String>)>, DebianError> {
         let open = |name: &str, places: &[Place]| {
             let seen = query.newest_seen.get(name).copied();
-            Suite::open(self.downloader, name, places, query.now, seen)
+            Suite::open(self.downloader, name, places, query.now, seen, &self.cache)
         };
         let mut suites = Vec::new();
         for (name, kind) in companions(query.suite) {

@@ -5,9 +5,10 @@ use super::{
     release::{Release, ReleaseCheck, ReleaseError},
 };
 use crate::http::{Downloader, Expected, HttpError};
+use reimage_castore::Digest;
 use std::{
     fs::{self, File},
-    io::{self, Read as _, Seek as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -79,13 +80,15 @@ pub(super) struct Suite {
 pub(super) type Offers = (String, Vec<(String, Expected)>);
 
 impl Suite {
-    /// Fetches the `InRelease` of the first place that has an acceptable one.
+    /// Fetches the `InRelease` of the first place that has an acceptable one; keeps it in `cache`, and takes it from
+    /// there where no connection may be opened.
     pub(super) fn open(
         downloader: &Downloader,
         name: &str,
         places: &[Place],
         now: SystemTime,
         newest_seen: Option<SystemTime>,
+        cache: &Path,
     ) -> Result<Self, RepositoryError> {
         let mut first = None;
         for place in places {
@@ -96,10 +99,18 @@ impl Suite {
             };
             let base = base.trim_end_matches('/').to_owned();
             let url = format!("{base}/InRelease");
-            let message = match fetch_small(downloader, &url) {
+            let kept = Kept::new(cache, &url);
+            let offline = downloader.is_offline();
+            let got = if offline { kept.read(&url) } else { fetch_small(downloader, &url) };
+            let message = match got {
                 Ok(message) => message,
                 Err(source) => {
-                    if !source.is_missing() {
+                    if source.is_missing() {
+                        kept.write(b"", &url).map_err(|source| {
+                            let suite = name.to_owned();
+                            RepositoryError::Http { suite, source: Box::new(source) }
+                        })?;
+                    } else {
                         first.get_or_insert(RepositoryError::Http {
                             suite: name.to_owned(),
                             source: Box::new(source),
@@ -108,9 +119,17 @@ impl Suite {
                     continue;
                 }
             };
-            let check = ReleaseCheck { now, valid_until: place.valid_until, newest_seen };
+            // What is kept was in time when it came, and who asks for it wants no news.
+            let valid_until = place.valid_until && !offline;
+            let check = ReleaseCheck { now, valid_until, newest_seen };
             match Release::verify(&url, &message, name, &place.keyring, &check) {
-                Ok(release) => return Ok(Self { release, base }),
+                Ok(release) => {
+                    kept.write(&message, &url).map_err(|source| {
+                        let suite = name.to_owned();
+                        RepositoryError::Http { suite, source: Box::new(source) }
+                    })?;
+                    return Ok(Self { release, base });
+                }
                 Err(source) => {
                     let (suite, url) = (name.to_owned(), place.url.clone());
                     first.get_or_insert(RepositoryError::Release {
@@ -191,6 +210,40 @@ impl Suite {
             suite: self.release.suite.clone(),
             urls: vec![self.base.clone()],
         }))
+    }
+}
+
+/// The `InRelease` that a place gave last; empty: that it had none.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn new(cache: &Path, url: &str) -> Self {
+        Self(cache.join(format!("release-{}", Digest::of(url.as_bytes()))))
+    }
+
+    fn read(&self, url: &str) -> Result<Vec<u8>, HttpError> {
+        match fs::read(&self.0) {
+            Ok(message) if message.is_empty() => {
+                Err(HttpError::Missing { url: url.to_owned(), status: 404 })
+            }
+            Ok(message) => Ok(message),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(HttpError::Offline { url: url.to_owned() })
+            }
+            Err(source) => Err(HttpError::File { url: url.to_owned(), source }),
+        }
+    }
+
+    fn write(&self, message: &[u8], url: &str) -> Result<(), HttpError> {
+        let file = |source| HttpError::File { url: url.to_owned(), source };
+        if fs::read(&self.0).is_ok_and(|there| there == message) {
+            return Ok(());
+        }
+        let directory = self.0.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(directory).map_err(file)?;
+        let mut temporary = tempfile::NamedTempFile::new_in(directory).map_err(file)?;
+        temporary.write_all(message).map_err(file)?;
+        temporary.persist(&self.0).map(|_| ()).map_err(|error| file(error.error))
     }
 }
 

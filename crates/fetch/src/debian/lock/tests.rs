@@ -178,6 +178,30 @@ fn keeps_what_fits_and_reads_indexes_once() {
 }
 
 #[test]
+fn locks_without_a_connection_what_it_has_seen() {
+    let signer = Signer::new(1);
+    let server = Archive::default().suite(&signer, "anvil", &stanza("app", "1", "", b"1")).serve();
+    let mut machine = Machine::new(&server, &signer);
+    let seen = BTreeMap::new();
+    let online = machine.archives().lock(&query(&["app"], &seen)).unwrap();
+    let requests = server.seen().len();
+    let offline = HttpConfig { offline: true, ..HttpConfig::default() };
+    machine.downloader = Downloader::new(offline).unwrap();
+    let again = machine.archives().lock(&query(&["app"], &seen)).unwrap();
+    assert_eq!((names(&again), &again.warnings), (names(&online), &online.warnings));
+    assert_eq!(server.seen().len(), requests);
+    let error = machine.archives().lock(&DebianQuery { suite: "hammer", ..query(&["app"], &seen) });
+    let error = error.unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert_eq!(
+        cause,
+        server.url(
+            "/dists/hammer/InRelease is not in the store, and `--offline` forbids to fetch it"
+        )
+    );
+}
+
+#[test]
 fn other_repositories_have_their_own_keys() {
     let (debian, other) = (Signer::new(1), Signer::new(2));
     let server = Archive::default().suite(&debian, "anvil", &stanza("dep", "1", "", b"d")).serve();
