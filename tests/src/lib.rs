@@ -3,9 +3,11 @@
 //! A [`TestEnv`] is a directory with a home, XDG directories and a project in it; the binary sees nothing else of the
 //! tester's environment. What it prints is put into one text, made equal on every machine, for inline snapshots.
 
+pub mod archive;
 mod deb;
 mod env;
 mod files;
+pub mod loopback;
 mod mirror;
 mod ran;
 mod server;

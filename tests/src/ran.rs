@@ -43,9 +43,24 @@ impl Ran {
 
     fn normalized(&self, bytes: &[u8]) -> String {
         let text = String::from_utf8_lossy(bytes).replace(&self.root, "[ROOT]");
-        let lines: Vec<_> = text.lines().map(|line| times(line.trim_end())).collect();
+        let lines: Vec<_> = text.lines().map(|line| times(&ports(line.trim_end()))).collect();
         lines.join("\n")
     }
+}
+
+/// Replaces the ports that a system gives to servers, which have five digits.
+fn ports(line: &str) -> String {
+    const HOST: &str = "127.0.0.1:";
+    let mut parts = line.split(HOST);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (port, rest) = part.split_at(digits);
+        text += HOST;
+        text += if digits == 5 { "[PORT]" } else { port };
+        text += rest;
+    }
+    text
 }
 
 /// Replaces durations such as `0.04s`, `1m 05s` by `[TIME]`.
@@ -83,7 +98,15 @@ impl fmt::Display for Ran {
 
 #[cfg(test)]
 mod tests {
-    use super::times;
+    use super::{ports, times};
+
+    #[test]
+    fn ports_are_replaced() {
+        assert_eq!(
+            ports("at 127.0.0.1:54321/a and 127.0.0.1:1"),
+            "at 127.0.0.1:[PORT]/a and 127.0.0.1:1"
+        );
+    }
 
     #[test]
     fn times_are_replaced() {

@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub zygote: &'a Zygote,
     /// Where remote sources come from.
     pub sources: &'a reimage_fetch::Sources,
+    /// Lock bundles, which are asked before any server.
+    pub bundles: &'a [reimage_fetch::Bundle],
     /// Steps at a time, at least one.
     pub jobs: usize,
     /// After a failure go on with what does not need it.
@@ -106,9 +108,16 @@ pub struct ImageRecord {
 /// forgotten the results that need it.
 pub fn build(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError> {
     plan.check_pins()?;
+    again_if_missing(|| attempt(plan, context))
+}
+
+/// Does it again if a blob turned out to be gone or damaged.
+pub(crate) fn again_if_missing<T>(
+    attempt: impl Fn() -> Result<T, BuildError>,
+) -> Result<T, BuildError> {
     let mut missing = BTreeSet::new();
     loop {
-        match attempt(plan, context) {
+        match attempt() {
             // The same blob a second time is one that its step does not make.
             Err(error) if error.is_miss().is_some_and(|digest| missing.insert(digest)) => {}
             other => return other,

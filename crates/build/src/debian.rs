@@ -11,7 +11,9 @@ use reimage_fetch::debian::{
     deb::{Package, UnpackOptions, unpack_deb},
     install::{self, DRIVER_VERSION, SCRUB_VERSION},
 };
-use reimage_plan::{self as plan, Debian, DebianPin, PackagePin, Pin, Platform, StepId};
+use reimage_plan::{
+    self as plan, Debian, DebianPin, PackagePin, Pin, Platform, Repository, StepId,
+};
 use reimage_sandbox::Limits;
 
 use crate::{
@@ -116,7 +118,7 @@ fn packages(
         let action = Action::Deb(DebAction { package: pin.sha256, exclude: step.exclude.clone() });
         let name = format!("{}_{}_{}.deb", pin.name, pin.version, pin.architecture);
         let made = engine.pure(&action.digest(), || {
-            let (digest, size) = blob(engine, id, &fetched(engine, id, step, pin)?)?;
+            let (digest, size) = blob(engine, id, &fetched(engine, id, &step.repositories, pin)?)?;
             let reader = engine.store().reader(&digest, size)?;
             let limits = reimage_fetch::Limits::default();
             let options = UnpackOptions { exclude: &exclude, file_time: FILE_TIME, limits };
@@ -131,16 +133,16 @@ fn packages(
 }
 
 /// The .deb of a pin.
-fn fetched(
+pub(crate) fn fetched(
     engine: &Engine<'_>,
     id: StepId,
-    step: &Debian,
+    repositories: &[Repository],
     pin: &PackagePin,
 ) -> Result<Made, StepError> {
     by_digest(engine, id, pin.sha256, |file| {
         let what = format!("{} {}", pin.name, pin.version);
         let progress = progress(engine, &what);
-        engine.archives()?.fetch_package(pin, &step.repositories, file, &progress)?;
+        engine.archives()?.fetch_package(pin, repositories, file, &progress)?;
         Ok(())
     })
 }
@@ -160,7 +162,7 @@ fn configure(
         };
         let pin = pins.iter().flat_map(|(_, pin)| &pin.packages).find(|pin| pin.sha256 == *sha256);
         let pin = pin.ok_or_else(|| engine.error(id, "A package that no pin names"))?;
-        blob(engine, id, &fetched(engine, id, step, pin)?)
+        blob(engine, id, &fetched(engine, id, &step.repositories, pin)?)
     };
     let view = stack.view();
     let prepared = install::prepare(engine.store(), &view, packages, |sha256| {

@@ -21,6 +21,9 @@ pub enum BuildError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The lock bundle failed.
+    #[error(transparent)]
+    Bundle(#[from] reimage_fetch::BundleError),
     /// The image store failed.
     #[error(transparent)]
     Layout(#[from] reimage_oci::LayoutError),
@@ -32,7 +35,7 @@ impl BuildError {
         match self {
             Self::Store(error) => error.is_miss(),
             Self::Steps(steps) => steps.iter().find_map(|step| step.is_miss()),
-            Self::Plan(_) | Self::Layout(_) => None,
+            Self::Plan(_) | Self::Bundle(_) | Self::Layout(_) => None,
         }
     }
 }

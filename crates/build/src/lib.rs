@@ -25,6 +25,7 @@ mod run;
 mod sources;
 mod stack;
 mod users;
+mod vendor;
 
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
 pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
@@ -34,3 +35,4 @@ pub use event::Event;
 pub use explain::{Miss, Verdict, Would, explain};
 pub use lock::{LockChange, Locked, Update, lock};
 pub use stack::StackError;
+pub use vendor::{Vendored, pinned_files, vendor};

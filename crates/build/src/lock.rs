@@ -3,14 +3,14 @@
 //! What packages a root lacks depends on what it has, so a `Debian` upon a root makes that root first.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, SystemTime},
 };
 
 use reimage_castore::Digest;
 use reimage_fetch::debian::{DebianQuery, Request};
 use reimage_plan::{
-    Debian, DebianPin, DebianRequest, Lock, PackagePin, Plan, Spec, StepId, StepKind,
+    Debian, DebianPin, DebianRequest, Http, HttpPin, Lock, PackagePin, Plan, Spec, StepId, StepKind,
 };
 
 use crate::{
@@ -43,25 +43,36 @@ impl Update {
     }
 }
 
-/// A lock, and what is different from the one before.
+/// A lock with all pins of a spec.
 #[derive(Debug, Clone)]
 pub struct Locked {
     /// All pins: those of this spec, and those of other specs that the lock held.
     pub lock: Lock,
-    /// What moved, in the order of the requests.
-    pub changes: Vec<LockChange>,
+    /// The pins of this spec.
+    pub needed: Lock,
 }
 
 /// Something that a new lock says and the old one did not.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockChange {
     /// A URL that was not pinned.
     HttpAdded {
         /// The URL.
         url: String,
+        /// What it gives.
+        new: HttpPin,
     },
     /// A URL that gives something else.
     HttpMoved {
+        /// The URL.
+        url: String,
+        /// What it gave.
+        old: HttpPin,
+        /// What it gives.
+        new: HttpPin,
+    },
+    /// A URL that is not pinned any more.
+    HttpRemoved {
         /// The URL.
         url: String,
     },
@@ -71,6 +82,11 @@ pub enum LockChange {
         request: String,
         /// How many packages it means.
         packages: usize,
+    },
+    /// A request for packages that is not pinned any more.
+    DebianRemoved {
+        /// The request, for people.
+        request: String,
     },
     /// A package of a request.
     Package {
@@ -92,28 +108,30 @@ pub fn lock(
     update: &Update,
     context: &Context<'_>,
 ) -> Result<Locked, BuildError> {
-    let mut lock = old.clone();
+    let (mut lock, mut needed) = (old.clone(), Lock::default());
     for (number, step) in spec.steps.iter().enumerate() {
         let update = update.wants(&step.name);
         match &step.kind {
-            StepKind::Http(http) if update || !lock.http.contains_key(&http.url) => {
-                let below = Below::new(spec, number, &lock, context)?;
-                let pin = sources::pin_http(&below.engine()?, StepId(number), &http.url)?;
-                lock.http.insert(http.url.clone(), pin);
+            StepKind::Http(Http { url, .. }) => {
+                // Two steps may ask for the same.
+                let new =
+                    !lock.http.contains_key(url) || (update && !needed.http.contains_key(url));
+                if new {
+                    let below = Below::new(spec, number, &lock, context)?;
+                    let pin = sources::pin_http(&below.engine()?, StepId(number), url)?;
+                    lock.http.insert(url.clone(), pin);
+                }
+                needed.http.insert(url.clone(), lock.http[url].clone());
             }
             StepKind::Debian(debian) => {
                 let (request, pin) = pin_debian(spec, number, debian, update, &lock, context)?;
-                if update {
-                    // A root that has something else now asks for something else.
-                    lock.debian.retain(|other, _| !other.same_but_installed(&request));
-                }
-                lock.debian.insert(request, pin);
+                lock.debian.insert(request.clone(), pin.clone());
+                needed.debian.insert(request, pin);
             }
             _ => {}
         }
     }
-    let changes = changes(old, &lock);
-    Ok(Locked { lock, changes })
+    Ok(Locked { lock, needed })
 }
 
 /// The plan of a step and those before it, all pinned but itself.
@@ -228,16 +246,37 @@ fn date_key(suite: &str) -> Digest {
     Digest::of(format!("reimage debian date 1\n{suite}").as_bytes())
 }
 
-fn changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
+impl LockChange {
+    /// All that `new` says and `old` did not, in the order of the requests.
+    pub fn between(old: &Lock, new: &Lock) -> Vec<Self> {
+        let mut changes = http_changes(old, new);
+        changes.extend(debian_changes(old, new));
+        changes
+    }
+}
+
+fn http_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
+    let urls: BTreeSet<_> = old.http.keys().chain(new.http.keys()).collect();
+    let change = |url: &String| {
+        let (old, new, url) = (old.http.get(url).cloned(), new.http.get(url).cloned(), url.clone());
+        Some(match (old, new) {
+            (None, Some(new)) => LockChange::HttpAdded { url, new },
+            (Some(_), None) => LockChange::HttpRemoved { url },
+            (Some(old), Some(new)) if old != new => LockChange::HttpMoved { url, old, new },
+            _ => return None,
+        })
+    };
+    urls.into_iter().filter_map(change).collect()
+}
+
+fn debian_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
     let mut changes = Vec::new();
-    for (url, pin) in &new.http {
-        match old.http.get(url) {
-            None => changes.push(LockChange::HttpAdded { url: url.clone() }),
-            Some(before) if before != pin => {
-                changes.push(LockChange::HttpMoved { url: url.clone() });
-            }
-            Some(_) => {}
-        }
+    let gone = |request: &DebianRequest| {
+        let told = |other: &DebianRequest| other.same_but_installed(request);
+        !new.debian.contains_key(request) && !new.debian.keys().any(told)
+    };
+    for request in old.debian.keys().filter(|request| gone(request)) {
+        changes.push(LockChange::DebianRemoved { request: request.describe() });
     }
     for (request, pin) in &new.debian {
         // A request that changed is best told as what became of its packages.
@@ -262,7 +301,7 @@ fn moved(request: &str, before: &DebianPin, after: &DebianPin) -> Vec<LockChange
         pin.packages.iter().map(|p| (p.name.clone(), p.version.clone())).collect()
     };
     let (before, after) = (versions(before), versions(after));
-    let names: std::collections::BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let change = |name: &String| {
         let (old, new) = (before.get(name).cloned(), after.get(name).cloned());
         let (request, name) = (request.to_owned(), name.clone());

@@ -1,6 +1,6 @@
 //! Sources as trees: `Local`, and `Http` by its pin.
 
-use std::io;
+use std::{error::Error, fs::File, io, iter::successors};
 
 use reimage_castore::{
     Action, ActionDigest, Digest, Entry, Node, Sha256, Sha256Hasher, Tree, UnpackAction,
@@ -57,19 +57,27 @@ pub(crate) fn http(engine: &Engine<'_>, id: StepId, http: &Http) -> Result<Made,
     let Some(Pin::Http(pin)) = engine.plan.pin(id) else {
         return Err(engine.error(id, "It is not pinned"));
     };
-    let file = || {
-        by_digest(engine, id, pin.sha256, |file| {
-            let progress = progress(engine, &http.url);
-            engine.context.sources.fetch_http(&http.url, Some(pin), file, &progress)?;
-            Ok(())
-        })
-    };
+    let file = || fetched(engine, id, http, pin);
     match &http.unpack {
         None => file(),
         Some(unpack) => {
             unpacked(engine, id, &http.url, unpack, pin.sha256, || blob(engine, id, &file()?))
         }
     }
+}
+
+/// The file of a pin.
+pub(crate) fn fetched(
+    engine: &Engine<'_>,
+    id: StepId,
+    http: &Http,
+    pin: &HttpPin,
+) -> Result<Made, StepError> {
+    by_digest(engine, id, pin.sha256, |file| {
+        let progress = progress(engine, &http.url);
+        engine.context.sources.fetch_http(&http.url, Some(pin), file, &progress)?;
+        Ok(())
+    })
 }
 
 /// Downloads what `url` gives now into the store, and returns its pin.
@@ -86,19 +94,34 @@ pub(crate) fn pin_http(engine: &Engine<'_>, id: StepId, url: &str) -> Result<Htt
     Ok(pin)
 }
 
-/// The file of this digest as a tree, from the store, else as `fetch` writes it.
+/// The file of this digest as a tree, from the store, else from a lock bundle, else as `fetch` writes it.
 pub(crate) fn by_digest(
     engine: &Engine<'_>,
     id: StepId,
     sha256: Sha256,
-    fetch: impl FnOnce(&mut std::fs::File) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    fetch: impl FnOnce(&mut File) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Made, StepError> {
     engine.pure(&Action::Fetch(sha256).digest(), || {
         let mut file = engine.temporary(id)?;
-        fetch(&mut file).map_err(|e| engine.error(id, e))?;
+        if !from_bundle(engine, id, sha256, &mut file) {
+            fetch(&mut file).map_err(|e| engine.error(id, e))?;
+        }
         io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
         let (digest, size) = engine.store().put_file(&file)?;
         Ok(Tree::new(Entry::file(digest, size)))
+    })
+}
+
+/// Whether a lock bundle had the file; one that is damaged is as good as none, but for a warning.
+fn from_bundle(engine: &Engine<'_>, id: StepId, sha256: Sha256, file: &mut File) -> bool {
+    engine.context.bundles.iter().any(|bundle| {
+        bundle.copy(&sha256, file).unwrap_or_else(|error| {
+            let causes =
+                successors(Some(&error as &(dyn Error + 'static)), |&error| error.source());
+            let causes: Vec<_> = causes.map(ToString::to_string).collect();
+            engine.say(Event::Warning { name: engine.name(id), message: causes.join(": ") });
+            false
+        })
     })
 }
 

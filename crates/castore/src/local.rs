@@ -1,7 +1,7 @@
 //! Local trees: what lies under a path of the project, as a value (design §5, spec-language §4).
 //!
 //! In it are contents, executable bits and link targets; not in it are owners, times and other modes, `.git`,
-//! `reimage.lock`, `*.ncl` unless `include` names them, what the project's own .gitignore files name, and
+//! `reimage.lock` and its bundle, `*.ncl` unless `include` names them, what the project's own .gitignore files name, and
 //! directories with nothing kept in them. Each file is digested from the very bytes that enter the store.
 //!
 //! What was digested once is remembered by path, inode, size and times; that can only cost a second look.

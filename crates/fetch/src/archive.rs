@@ -138,6 +138,11 @@ pub enum Refusal {
         /// The type flag of its header.
         flag: char,
     },
+    /// It is a file with holes, told in a way that is not known here.
+    #[error(
+        "is a sparse file in the PAX format: pack it without `--sparse`, or with `--format=gnu`"
+    )]
+    Sparse,
     /// It is a symbolic link to nothing, or to more than 4095 bytes.
     #[error("is a symbolic link with an empty or over-long target")]
     Target,

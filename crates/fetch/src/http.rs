@@ -3,12 +3,12 @@
 mod client;
 mod error;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod tests;
 
 pub use client::{HttpConfig, Proxies};
 pub use error::HttpError;
+#[cfg(test)]
+pub(crate) use reimage_tests::loopback as testing;
 
 use client::{Client, Failure};
 use reimage_castore::{Sha256, Sha256Hasher};
@@ -16,6 +16,7 @@ use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 /// What a download must be.
@@ -156,7 +157,7 @@ impl Downloader {
         progress: Progress<'_>,
     ) -> Result<Fetched, HttpError> {
         let mut partial = Partial::open(url, expected, file)?;
-        let mut attempt = 0;
+        let (mut attempt, mut requests) = (0, 0);
         loop {
             let before = partial.size;
             match self.attempt(url, expected, &mut partial, progress) {
@@ -181,10 +182,19 @@ impl Downloader {
                     // A file half there is kept for the next URL, or the next run.
                     return Err(error);
                 }
+                Err(Failure::Range) => {
+                    partial.restart(url)?;
+                    requests += 1;
+                    if requests == REQUESTS {
+                        return Err(HttpError::Status { url: url.to_owned(), status: 416 });
+                    }
+                }
                 Err(Failure::Passing { error, after }) => {
-                    // Whoever makes headway may go on.
-                    attempt = if partial.size > before { 1 } else { attempt + 1 };
-                    if attempt > self.client.config().retries {
+                    // Whoever makes headway may go on, but not by drops.
+                    let headway = partial.size > before && !matches!(error, HttpError::Slow { .. });
+                    attempt = if headway { 1 } else { attempt + 1 };
+                    requests += 1;
+                    if attempt > self.client.config().retries || requests == REQUESTS {
                         return Err(error);
                     }
                     self.client.wait(attempt, after);
@@ -206,6 +216,10 @@ impl Downloader {
         {
             return Ok(());
         }
+        if matches!(expected, Expected::AtMost(_)) && partial.tag.is_none() {
+            // Its two halves could be of two files, and no digest would tell.
+            partial.restart(url).map_err(Failure::Final)?;
+        }
         let mut answer = self.client.get(url, partial.size, partial.tag.as_deref())?;
         if answer.start != partial.size {
             partial.restart(url).map_err(Failure::Final)?;
@@ -213,12 +227,18 @@ impl Downloader {
         partial.tag = answer.tag.take();
         let total = answer.length.map(|length| partial.size + length);
         let limit = expected.limit();
-        if let Some(total) = total
-            && total > limit
-        {
-            return Err(Failure::Final(HttpError::TooLarge { url: url.to_owned(), limit }));
+        match (expected, total) {
+            (Expected::Exact { size, .. }, Some(total)) if total != size => {
+                let url = url.to_owned();
+                return Err(Failure::Final(HttpError::Size { url, wanted: size, got: total }));
+            }
+            (Expected::AtMost(_), Some(total)) if total > limit => {
+                return Err(Failure::Final(HttpError::TooLarge { url: url.to_owned(), limit }));
+            }
+            _ => {}
         }
         let mut buffer = vec![0; 64 << 10];
+        let mut pace = Pace::new(self.client.config().timeout);
         loop {
             let read = answer.body.read(&mut buffer).map_err(|source| Failure::Passing {
                 error: HttpError::Broken { url: url.to_owned(), at: partial.size, source },
@@ -236,6 +256,10 @@ impl Downloader {
                 partial.size,
                 total.or(Some(limit).filter(|_| matches!(expected, Expected::Exact { .. }))),
             );
+            if let Some((bytes, time)) = pace.too_slow(read) {
+                let error = HttpError::Slow { url: url.to_owned(), bytes, time };
+                return Err(Failure::Passing { error, after: None });
+            }
         }
         let wanted = match expected {
             Expected::Exact { size, .. } => Some(size),
@@ -248,6 +272,37 @@ impl Downloader {
             }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Requests to one URL, at most: a connection that breaks ever again ends, too.
+const REQUESTS: u32 = 100;
+
+/// Bytes a second; a server that gives fewer is as good as one that gives none.
+const SLOWEST: u64 = 1 << 10;
+
+/// How fast an answer comes, looked at once in a while.
+struct Pace {
+    window: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(window: Duration) -> Self {
+        Self { window, since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts bytes that came; if too few came lately, how many and in which time.
+    fn too_slow(&mut self, bytes: usize) -> Option<(u64, Duration)> {
+        self.bytes += bytes as u64;
+        if self.since.elapsed() < self.window {
+            return None;
+        }
+        let came = self.bytes;
+        *self = Self::new(self.window);
+        let slow = u128::from(came) * 1000 < u128::from(SLOWEST) * self.window.as_millis();
+        slow.then_some((came, self.window))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     http::{Downloader, Expected, HttpConfig, HttpError, Progress},
 };
 use reimage_plan::HttpPin;
-use std::{fs::File, path::PathBuf};
+use std::{collections::BTreeMap, fs::File, path::PathBuf};
 
 /// How this machine reaches sources; none of it is in a lock or a digest.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct SourcesConfig {
     pub debian: DebianConfig,
     /// The root below which apt's configuration and Debian's keyring lie: `/`.
     pub root: PathBuf,
+    /// Where URLs that begin with a prefix are fetched from before they are themselves: URLs that stand in its place.
+    pub http_mirrors: BTreeMap<String, Vec<String>>,
     /// A directory for package indexes, which may vanish at any time.
     pub cache: PathBuf,
     /// The largest file that an unpinned URL may give, in bytes.
@@ -58,8 +60,19 @@ impl Sources {
             Some(pin) => Expected::Exact { sha256: pin.sha256, size: pin.size },
             None => Expected::AtMost(self.config.max_size),
         };
-        let fetched = self.downloader.fetch(&[url.to_owned()], expected, file, progress)?;
+        let fetched = self.downloader.fetch(&self.places(url), expected, file, progress)?;
         Ok(HttpPin { sha256: fetched.sha256, size: fetched.size })
+    }
+
+    /// Where `url` is fetched from: the mirrors of its longest prefix, then itself.
+    fn places(&self, url: &str) -> Vec<String> {
+        let fits = self.config.http_mirrors.iter().filter(|(prefix, _)| url.starts_with(*prefix));
+        let longest = fits.max_by_key(|(prefix, _)| prefix.len());
+        let mirrored = longest.into_iter().flat_map(|(prefix, mirrors)| {
+            let rest = &url[prefix.len()..];
+            mirrors.iter().map(move |mirror| format!("{}/{rest}", mirror.trim_end_matches('/')))
+        });
+        mirrored.chain([url.to_owned()]).collect()
     }
 
     /// Returns the Debian archives; reads apt's configuration.

@@ -20,9 +20,7 @@ version = 1
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum LockError {
     /// A merge left its marks.
-    #[error(
-        "Line {line} is the mark of an unresolved merge; take one side and run `reimage lock`, which adds what is missing"
-    )]
+    #[error("Line {line} is the mark of an unresolved merge")]
     Conflict {
         /// Line, from 1.
         line: usize,
@@ -34,9 +32,7 @@ pub enum LockError {
         message: String,
     },
     /// A newer format.
-    #[error(
-        "It has version {version}, and this reimage reads version {VERSION}; use the newer reimage that wrote it"
-    )]
+    #[error("It has version {version}, and this reimage reads version {VERSION}")]
     Version {
         /// The version it has.
         version: u32,
@@ -50,7 +46,7 @@ pub enum LockError {
         line: String,
     },
     /// The same request twice.
-    #[error("The request `{request}` is pinned twice; delete one of them")]
+    #[error("The request `{request}` is pinned twice")]
     Twice {
         /// The request.
         request: String,
@@ -168,8 +164,11 @@ fn main() -> Vec<String> {
 }
 
 impl Lock {
-    /// Reads a lock file.
+    /// Reads a lock file; an empty one has no pins, and says where the lock of several specs goes.
     pub fn parse(text: &str) -> Result<Self, LockError> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
         let mark = |line: &str| {
             ["<<<<<<<", ">>>>>>>", "|||||||"].iter().any(|m| line.starts_with(m))
                 || line == "======="
@@ -202,6 +201,18 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Takes over all pins of another lock.
+    pub fn add(&mut self, other: Self) {
+        self.http.extend(other.http);
+        self.debian.extend(other.debian);
+    }
+
+    /// Does here what was done to `old` to make it `new`; all else stays as it is.
+    pub fn apply(&mut self, old: &Self, new: &Self) {
+        apply(&mut self.http, &old.http, &new.http);
+        apply(&mut self.debian, &old.debian, &new.debian);
+    }
+
     /// The file, byte for byte the same for equal locks.
     pub fn render(&self) -> String {
         let mut text = HEAD.to_owned();
@@ -215,6 +226,16 @@ impl Lock {
         }
         text
     }
+}
+
+fn apply<K: Ord + Clone, V: PartialEq + Clone>(
+    to: &mut BTreeMap<K, V>,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) {
+    to.retain(|request, _| new.contains_key(request) || !old.contains_key(request));
+    let changed = new.iter().filter(|(request, pin)| old.get(request) != Some(pin));
+    to.extend(changed.map(|(request, pin)| (request.clone(), pin.clone())));
 }
 
 /// Why writing into a string cannot fail.

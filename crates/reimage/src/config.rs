@@ -8,6 +8,7 @@
 mod file;
 
 use std::{
+    collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
 };
@@ -19,10 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::CommandError, machine::Machine};
 
-pub(crate) use file::File;
-
-/// Where the machine's configuration lies.
-pub(crate) const SYSTEM_FILE: &str = "/etc/reimage/config.toml";
+pub(crate) use file::{File, Prefix};
 
 /// The effective values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) store: Sourced<PathBuf>,
     /// Most steps at the same time.
     pub(crate) jobs: Sourced<usize>,
+    /// URLs that stand in the place of a prefix, by that.
+    pub(crate) http_mirrors: BTreeMap<String, Sourced<Vec<String>>>,
     /// Debian mirrors; none: the machine's apt sources.
     pub(crate) mirrors: Sourced<Vec<String>>,
     /// Mirrors of Debian's security archive; none: the machine's apt sources.
@@ -141,8 +141,8 @@ impl Config {
     /// The machine's file, the user's and the flags, in that order.
     pub(crate) fn load(machine: &Machine, flags: &Flags<'_>) -> Result<Self, CommandError> {
         let user = machine.xdg("XDG_CONFIG_HOME", ".config").ok();
-        let files =
-            [Some(PathBuf::from(SYSTEM_FILE)), user.map(|dir| dir.join("reimage/config.toml"))];
+        let system = machine.etc.join("reimage/config.toml");
+        let files = [Some(system), user.map(|dir| dir.join("reimage/config.toml"))];
         let mut config = Self::defaults(machine, flags.store.is_some())?;
         for path in files.into_iter().flatten() {
             if let Some(file) = File::read(&path)? {
@@ -159,6 +159,7 @@ impl Config {
         Ok(Self {
             store: Sourced::default_of(store.join("reimage")),
             jobs: Sourced::default_of(machine.processors),
+            http_mirrors: BTreeMap::new(),
             mirrors: Sourced::default_of(Vec::new()),
             security_mirrors: Sourced::default_of(Vec::new()),
             keyrings: Sourced::default_of(Vec::new()),
@@ -172,6 +173,9 @@ impl Config {
         let beside = |p: PathBuf| path.parent().map_or(p.clone(), |directory| directory.join(&p));
         self.store.set(file.store.path.map(beside), &origin);
         self.jobs.set(file.build.jobs.map(|jobs| usize::from(jobs.get())), &origin);
+        for (Prefix(prefix), value) in file.http.mirrors {
+            self.http_mirrors.insert(prefix, Sourced { value, origin: origin.clone() });
+        }
         self.mirrors.set(file.debian.mirrors, &origin);
         self.security_mirrors.set(file.debian.security_mirrors, &origin);
         let keyrings = file.debian.keyrings.map(|all| all.into_iter().map(beside).collect());

@@ -19,6 +19,8 @@ use crate::error::{CommandError, Kind};
 pub(crate) struct Machine {
     /// The working directory.
     pub(crate) cwd: PathBuf,
+    /// Where the machine's own configuration lies: `/etc`.
+    pub(crate) etc: PathBuf,
     /// Seconds since 1970 when the process started.
     pub(crate) now: i64,
     /// Processors this process may use.
@@ -51,6 +53,7 @@ impl Machine {
             .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
         Ok(Self {
             cwd,
+            etc: "/etc".into(),
             now,
             processors: thread::available_parallelism().map_or(1, usize::from),
             memory: reimage_sandbox::available_memory() & !((1 << 20) - 1),
@@ -100,6 +103,7 @@ impl Machine {
     pub(crate) fn with(cwd: &Path, variables: &[(&str, &str)]) -> Self {
         Self {
             cwd: cwd.to_owned(),
+            etc: cwd.join("etc"),
             now: 0,
             processors: 2,
             memory: 8 << 30,

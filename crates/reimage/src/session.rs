@@ -1,12 +1,12 @@
 //! What a verb builds with: the store, the images, where sources come from, and the display.
 
+use std::{cell::RefCell, path::Path};
+
 use clap::Args;
 use reimage_build::{Context, Event};
 use reimage_castore::Store;
+use reimage_fetch::{Bundle, HttpConfig, Proxies, Sources, SourcesConfig, debian::DebianConfig};
 use reimage_oci::Layout;
-
-use reimage_fetch::{HttpConfig, Proxies, Sources, SourcesConfig, debian::DebianConfig};
-
 use reimage_plan::{Plan, Target};
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct BuildFlags {
     /// After a failure go on with the steps that do not need what failed
     #[arg(short, long)]
     pub(crate) keep_going: bool,
-    /// Open no socket: what is not in the store already is an error
+    /// Open no socket: what is neither in the store nor in a lock bundle is an error
     #[arg(long)]
     pub(crate) offline: bool,
     #[command(flatten)]
@@ -47,6 +47,7 @@ pub(crate) struct Session<'a> {
     pub(crate) layout: Layout,
     /// Where remote sources come from.
     pub(crate) sources: Sources,
+    bundles: RefCell<Vec<Bundle>>,
 }
 
 impl<'a> Session<'a> {
@@ -58,7 +59,8 @@ impl<'a> Session<'a> {
         let sources = sources(app, &config, &store, flags.offline)?;
         let (jobs, keep_going) = (config.jobs.value, flags.keep_going);
         let memory = config.memory.value.0;
-        Ok(Self { app, jobs, keep_going, memory, store, layout, sources })
+        let bundles = RefCell::default();
+        Ok(Self { app, jobs, keep_going, memory, store, layout, sources, bundles })
     }
 
     /// The plan of a single target; its lock is made if there is none.
@@ -75,14 +77,25 @@ impl<'a> Session<'a> {
         Err(CommandError::usage(message).hint(format!("name one of {}", targets.join(", "))))
     }
 
+    /// From here on what the lock at `path` pins may come from its bundle.
+    pub(crate) fn use_bundle_of(&self, path: &Path) {
+        let bundle = Bundle::of_lock(path);
+        let mut bundles = self.bundles.borrow_mut();
+        if bundle.exists() && !bundles.contains(&bundle) {
+            bundles.push(bundle);
+        }
+    }
+
     /// Does `work` with all of it, showing what happens.
     pub(crate) fn during<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
+        let bundles = self.bundles.borrow().clone();
         Progress::during(&self.app.ui, |events: &(dyn Fn(Event) + Sync)| {
             work(&Context {
                 store: &self.store,
                 layout: &self.layout,
                 zygote: &self.app.zygote,
                 sources: &self.sources,
+                bundles: &bundles,
                 jobs: self.jobs,
                 keep_going: self.keep_going,
                 memory: self.memory,
@@ -119,6 +132,8 @@ fn sources(
             .map(str::to_owned)
             .collect(),
     };
+    let http_mirrors = config.http_mirrors.iter();
+    let http_mirrors = http_mirrors.map(|(prefix, s)| (prefix.clone(), s.value.clone())).collect();
     let debian = DebianConfig {
         mirrors: config.mirrors.value.clone(),
         security_mirrors: config.security_mirrors.value.clone(),
@@ -128,6 +143,7 @@ fn sources(
         HttpConfig { offline, proxies, seed: std::process::id().into(), ..HttpConfig::default() };
     Ok(Sources::new(SourcesConfig {
         http,
+        http_mirrors,
         debian,
         root: "/".into(),
         cache: store.root().join("indexes"),

@@ -67,6 +67,11 @@ impl SpecArgs {
         Self { names: vec![name.to_owned()], overrides: overrides.clone() }
     }
 
+    /// Whether only specs are named, and no field of one.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.names.iter().all(|name| name.ends_with('#'))
+    }
+
     /// Evaluates what is named: each spec once, in the order in which they are named. `sections` is what no PATH
     /// stands for; `every_step` evaluates all steps, too.
     pub(crate) fn load(

@@ -21,7 +21,7 @@ use crate::{
 
 pub(crate) use progress::Progress;
 pub(crate) use style::Style;
-pub(crate) use text::{Table, bytes, duration, last_lines, plain, short};
+pub(crate) use text::{Table, bytes, count, duration, last_lines, plain, short};
 
 /// What results look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -7,14 +7,15 @@ use reimage_tests::TestEnv;
 fn a_file_and_a_flag() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n[debian]\nmirrors = [\"http://127.0.0.1:1/debian\"]\n[sandbox]\nmemory = \"1024m\"\n");
-    assert_snapshot!(env.reimage(["config", "--store", "here"]), @r#"
-    store.path = "[ROOT]/work/here"   # --store
-    build.jobs = 3                                      # [ROOT]/config/reimage/config.toml
-    debian.mirrors = ["http://127.0.0.1:1/debian"]      # [ROOT]/config/reimage/config.toml
-    debian.security_mirrors = []                        # default: the machine's apt sources
-    debian.keyrings = []                                # default: the machine's
-    sandbox.ids = "auto"                                # default: what the machine offers
-    sandbox.memory = "1g"                               # [ROOT]/config/reimage/config.toml
+    assert_snapshot!(env.reimage(["config", "--store", "here", "--keyring", "k.gpg"]), @r#"
+    store.path = "[ROOT]/work/here"           # --store
+    build.jobs = 3                                              # [ROOT]/config/reimage/config.toml
+    http.mirrors = {}                                           # default: each URL is fetched from where it says
+    debian.mirrors = ["http://127.0.0.1:1/debian"]              # [ROOT]/config/reimage/config.toml
+    debian.security_mirrors = []                                # default: the machine's apt sources
+    debian.keyrings = ["[ROOT]/work/k.gpg"]   # --keyring
+    sandbox.ids = "auto"                                        # default: what the machine offers
+    sandbox.memory = "1g"                                       # [ROOT]/config/reimage/config.toml
     "#);
 }
 
@@ -22,7 +23,7 @@ fn a_file_and_a_flag() {
 fn for_programs() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n[sandbox]\nmemory = \"1g\"\n");
-    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
+    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"http.mirrors":{"origin":"default","value":{}},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
 }
 
 #[test]
@@ -47,6 +48,30 @@ fn not_text() {
     assert_snapshot!(env.reimage(["config"]), @"
     ------- stderr -------
     error: `[ROOT]/config/reimage/config.toml` is not UTF-8 text
+    [exit status: 64]
+    ");
+}
+
+#[test]
+fn mirrors_of_urls() {
+    let env = TestEnv::new();
+    env.config("[http.mirrors]\n\"https://example.org/\" = [\"http://127.0.0.1:1/\"]\n");
+    let ran = env.reimage(["config"]).expect(0);
+    let row = ran.out().lines().find(|line| line.starts_with("http.")).map(str::to_owned);
+    assert_snapshot!(row.expect("it is there"), @r#"http.mirrors."https://example.org/" = ["http://127.0.0.1:1/"]   # [ROOT]/config/reimage/config.toml"#);
+    env.config("[http.mirrors]\n\"https://example.org\" = [\"http://127.0.0.1:1/\"]\n");
+    assert_snapshot!(env.reimage(["config"]), @"
+    ------- stderr -------
+    error: [ROOT]/config/reimage/config.toml:2:1: `https://example.org` is not the beginning of URLs: `https://HOST/` or `https://HOST/PATH/`
+    hint: `reimage config` prints every key and its value
+    [exit status: 64]
+    ");
+    env.config("[http]\nmirors = {}\n");
+    assert_snapshot!(env.reimage(["config"]), @"
+    ------- stderr -------
+    error: [ROOT]/config/reimage/config.toml:2:1: unknown field `mirors`, expected `mirrors`
+    hint: did you mean `mirrors`?
+    hint: `reimage config` prints every key and its value
     [exit status: 64]
     ");
 }

@@ -23,16 +23,20 @@ macro_rules! modules {
 }
 
 modules!(
+    archives,
     arguments,
     baseline,
     build,
+    bundle,
     check,
     completions,
     config,
     doctor,
     graph,
+    http,
     images,
     init,
+    lock,
     plan,
     run,
     steps,

@@ -112,6 +112,8 @@ fn what_is_never_in_it() {
         (".git/HEAD", ""),
         ("sub/.git", "gitdir: elsewhere"),
         ("reimage.lock", ""),
+        ("reimage.lock.d/sha256/x", ""),
+        ("sub/reimage.lock.d/.gitattributes", ""),
         ("spec.ncl", ""),
         ("lib/a.ncl", ""),
         ("lib/a.rs", ""),

@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
         kind_listed: FileType,
         ignore: Option<&Ignore>,
     ) -> Step<Option<Found>> {
-        if matches!(name, b".git" | b"reimage.lock") {
+        if matches!(name, b".git" | b"reimage.lock" | b"reimage.lock.d") {
             return Ok(Ok(None));
         }
         let path = if directory.is_root() {

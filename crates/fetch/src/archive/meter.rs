@@ -48,6 +48,15 @@ impl Meter {
         Stream { inner, meter: self }
     }
 
+    /// Fails if so many bytes of content are more than may come, before any of them is read.
+    pub(crate) fn announce(&self, size: u64) -> io::Result<()> {
+        if size > self.content.get() {
+            self.hit.set(true);
+            return Err(io::Error::other("too large"));
+        }
+        Ok(())
+    }
+
     /// Counts the content of one member; of a sparse file its holes, too.
     pub(crate) fn content<R: Read>(&self, inner: R) -> Content<'_, R> {
         Content { inner, meter: self, count: 0 }

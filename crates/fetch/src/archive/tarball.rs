@@ -84,6 +84,10 @@ pub(crate) fn walk_tar(
                     Node::Directory
                 } else {
                     let size = entry.size();
+                    meter.announce(size).map_err(damaged)?;
+                    if is_pax_sparse(&mut entry).map_err(damaged)? {
+                        return Err(members.refuse(&member, Refusal::Sparse));
+                    }
                     let mut content = meter.content(&mut entry as &mut dyn Read);
                     let node = file(&path, archive_name, &mut content)?;
                     if content.count() != size {
@@ -135,6 +139,17 @@ pub(crate) fn walk_tar(
     // To the very end: what follows the last member proves that nothing was cut off or changed.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(damaged)?;
     Ok(())
+}
+
+/// Whether the content is a map of holes and what lies between them, which the reader takes for the file itself.
+fn is_pax_sparse(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<bool> {
+    let Some(extensions) = entry.pax_extensions()? else { return Ok(false) };
+    for extension in extensions {
+        if extension?.key_bytes().starts_with(b"GNU.sparse.") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn attrs(entry: &tar::Entry<'_, impl Read>, attributes: Attributes) -> io::Result<Attrs> {

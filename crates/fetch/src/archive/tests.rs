@@ -252,6 +252,16 @@ fn holes_count_as_bytes() {
 }
 
 #[test]
+fn holes_of_the_pax_format_are_not_taken_for_content() {
+    let record = "22 GNU.sparse.major=1\n";
+    let header = member(EntryType::XHeader, "pax", "", 0, record.as_bytes());
+    assert_eq!(
+        read(&tar_of(&[header, file("hole", "1\n0\n")]), 0),
+        Err("The member `hole` of `a.tar` is a sparse file in the PAX format: pack it without `--sparse`, or with `--format=gnu`".into())
+    );
+}
+
+#[test]
 fn too_many_members() {
     let members: Vec<_> = (0..1001).map(|n| file(&n.to_string(), "")).collect();
     let wide = Limits { bytes: 1 << 30, entries: 1000 };

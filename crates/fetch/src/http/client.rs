@@ -79,6 +79,8 @@ pub(super) enum Failure {
     Final(HttpError),
     /// It may pass; the server may have said when.
     Passing { error: HttpError, after: Option<Duration> },
+    /// The server has nothing from the asked byte on, or sent something else.
+    Range,
 }
 
 /// The answer to a request.
@@ -155,10 +157,16 @@ impl Client {
             Err(ureq::Error::BadUri(_) | ureq::Error::Http(_)) => {
                 Err(Failure::Final(HttpError::BadUrl { url: shown }))
             }
-            Err(source) => Err(Failure::Passing {
-                error: HttpError::Unreachable { url: shown, source: Box::new(source) },
-                after: None,
-            }),
+            Err(source) => {
+                let ends =
+                    matches!(source, ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed);
+                let error = HttpError::Unreachable { url: shown, source: Box::new(source) };
+                Err(if ends {
+                    Failure::Final(error)
+                } else {
+                    Failure::Passing { error, after: None }
+                })
+            }
         }
     }
 
@@ -198,6 +206,7 @@ fn answer(url: &str, from: u64, response: Response<Body>) -> Result<Answer, Fail
         StatusCode::OK => 0,
         StatusCode::PARTIAL_CONTENT => match range_start(headers) {
             Some(start) if start == from => start,
+            _ if from > 0 => return Err(Failure::Range),
             _ => {
                 return Err(Failure::Final(HttpError::Status {
                     url: url.to_owned(),
@@ -205,6 +214,7 @@ fn answer(url: &str, from: u64, response: Response<Body>) -> Result<Answer, Fail
                 }));
             }
         },
+        StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Err(Failure::Range),
         StatusCode::NOT_FOUND | StatusCode::GONE => {
             return Err(Failure::Final(HttpError::Missing { url: url.to_owned(), status: code }));
         }

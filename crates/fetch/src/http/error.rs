@@ -1,13 +1,15 @@
 //! What can go wrong with a download.
 
 use reimage_castore::Sha256;
-use std::io;
+use std::{error::Error, io, iter::successors, time::Duration};
 
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The network may not be used.
-    #[error("{url} is not in the store, and `--offline` forbids to fetch it")]
+    #[error(
+        "{url} is neither in the store nor in a lock bundle, and `--offline` forbids to fetch it"
+    )]
     Offline {
         /// The URL.
         url: String,
@@ -61,6 +63,16 @@ pub enum HttpError {
         /// What the connection says.
         source: io::Error,
     },
+    /// The answer comes so slowly that it would never end.
+    #[error("{url} is too slow: {bytes} bytes came in {time:?}")]
+    Slow {
+        /// The URL.
+        url: String,
+        /// The bytes that came.
+        bytes: u64,
+        /// In this time.
+        time: Duration,
+    },
     /// The answer ended too early.
     #[error("{url} ended after {size} of {wanted} bytes")]
     Short {
@@ -78,6 +90,16 @@ pub enum HttpError {
         url: String,
         /// The bound in bytes.
         limit: u64,
+    },
+    /// It is not as large as it should be.
+    #[error("{url} has {got} bytes, not {wanted}: it changed since it was locked, or on its way")]
+    Size {
+        /// The URL.
+        url: String,
+        /// The size expected, in bytes.
+        wanted: u64,
+        /// The size that it has.
+        got: u64,
     },
     /// It is not what it should be.
     #[error("{url} has digest {got}, not {wanted}: it changed since it was locked, or on its way")]
@@ -106,6 +128,15 @@ pub enum HttpError {
 }
 
 impl HttpError {
+    /// Returns whether the answer was something else than what was expected, of the last place asked.
+    pub fn is_other_content(&self) -> bool {
+        match self {
+            Self::Digest { .. } | Self::Size { .. } => true,
+            Self::All { failures } => failures.last().is_some_and(Self::is_other_content),
+            _ => false,
+        }
+    }
+
     /// Returns whether the answer was that there is no such file, of every place asked.
     pub fn is_missing(&self) -> bool {
         match self {
@@ -117,5 +148,9 @@ impl HttpError {
 }
 
 fn list(failures: &[HttpError]) -> String {
-    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    let all = failures.iter().map(|failure| {
+        let causes = successors(Some(failure as &(dyn Error + 'static)), |&error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    });
+    all.collect::<Vec<_>>().join("; ")
 }

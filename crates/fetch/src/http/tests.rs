@@ -157,6 +157,123 @@ fn names_wrong_digests_and_sizes() {
 }
 
 #[test]
+fn resumes_wherever_it_breaks_off() {
+    let body: Vec<u8> = (0..40).collect();
+    for at in 0..body.len() {
+        let sent = body.clone();
+        let server = Server::new(move |seen, number| {
+            let reply = Reply::ranged(seen, &sent);
+            if number == 1 { reply.cut(at) } else { reply }
+        });
+        let mut file = tempfile::tempfile().unwrap();
+        fetch(&[server.url("/a")], exact(&body), &mut file).unwrap();
+        assert_eq!(content(&mut file), body, "cut at {at}");
+        assert_eq!(server.seen().len(), 2, "cut at {at}");
+    }
+    let server = Server::new(|seen, _| Reply::ranged(seen, &[7; 1000]).cut(1));
+    fetch(&[server.url("/a")], exact(&[7; 1000]), &mut tempfile::tempfile().unwrap()).unwrap_err();
+    assert_eq!(server.seen().len(), 100, "headway by drops ends");
+}
+
+#[test]
+fn no_two_files_are_spliced() {
+    // The file changes between two requests. What has no pin must come from one answer, or from one entity.
+    let (old, new) = (vec![1; 1000], vec![2; 1000]);
+    for tags in [false, true] {
+        let (old, body) = (old.clone(), new.clone());
+        let server = Server::new(move |seen, number| {
+            let (body, tag) = if number == 1 { (&old, "\"1\"") } else { (&body, "\"2\"") };
+            let stale = seen.headers.get("if-range").is_some_and(|wanted| wanted != tag);
+            let reply = if stale { Reply::ok(body) } else { Reply::ranged(seen, body) };
+            let reply = if number == 1 { reply.cut(500) } else { reply };
+            if tags { reply.header("etag", tag) } else { reply }
+        });
+        let mut file = tempfile::tempfile().unwrap();
+        fetch(&[server.url("/a")], Expected::AtMost(9999), &mut file).unwrap();
+        assert_eq!(content(&mut file), new, "with tags: {tags}");
+    }
+}
+
+#[test]
+fn starts_over_if_the_server_has_less() {
+    let server = Server::new(|seen, number| match number {
+        1 => Reply::ok(&body()).cut(800),
+        2 if seen.headers.contains_key("range") => Reply::status(416),
+        _ => Reply::ok(&body()),
+    });
+    let mut file = tempfile::tempfile().unwrap();
+    fetch(&[server.url("/a")], exact(&body()), &mut file).unwrap();
+    assert_eq!(content(&mut file), body());
+}
+
+#[test]
+fn endless_and_slow_answers_end() {
+    let endless = || Server::new(|_, _| Reply { endless: true, ..Reply::ok(&vec![7; 65536]) });
+    let mut file = tempfile::tempfile().unwrap();
+    let server = endless();
+    let error = fetch(&[server.url("/a")], Expected::AtMost(1 << 20), &mut file).unwrap_err();
+    let url = server.url("/a");
+    assert_eq!(
+        error.to_string(),
+        format!("{url} is larger than the 1048576 bytes that are expected")
+    );
+    assert_eq!(content(&mut file), b"");
+    let server = endless();
+    let error = fetch(&[server.url("/a")], exact(b"x"), &mut file).unwrap_err();
+    assert!(matches!(error, HttpError::TooLarge { limit: 1, .. }), "{error}");
+    let server = Server::new(|_, _| Reply::ok(b"four"));
+    for wanted in [3, 5] {
+        let error = fetch(&[server.url("/a")], exact(&vec![b'x'; wanted]), &mut file).unwrap_err();
+        let url = server.url("/a");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{url} has 4 bytes, not {wanted}: it changed since it was locked, or on its way"
+            )
+        );
+    }
+    assert_eq!(server.seen().len(), 2, "another try would give the same");
+
+    let slow = Server::new(|seen, _| Reply {
+        drip: Some(Duration::from_millis(20)),
+        ..Reply::ranged(seen, &[7; 5000])
+    });
+    let config = HttpConfig {
+        backoff: Duration::from_millis(1),
+        timeout: Duration::from_millis(200),
+        retries: 1,
+        ..HttpConfig::default()
+    };
+    let url = slow.url("/a");
+    let error = Downloader::new(config)
+        .unwrap()
+        .fetch(std::slice::from_ref(&url), exact(&[7; 5000]), &mut file, &|_, _| {})
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with(&format!("{url} is too slow: ")), "{error}");
+    assert!(error.ends_with(" bytes came in 200ms"), "{error}");
+    assert_eq!(slow.seen().len(), 2);
+}
+
+#[test]
+fn follows_redirects_but_not_for_ever() {
+    let good = Server::new(|_, _| Reply::ok(b"x"));
+    let target = good.url("/b");
+    let server = Server::new(move |seen, _| match seen.path.as_str() {
+        "/there" => Reply::status(302).header("location", &target),
+        "/file" => Reply::status(301).header("location", "file:///etc/passwd"),
+        path => Reply::status(307).header("location", path),
+    });
+    let mut file = tempfile::tempfile().unwrap();
+    fetch(&[server.url("/there")], exact(b"x"), &mut file).unwrap();
+    for path in ["/file", "/loop"] {
+        let error = fetch(&[server.url(path)], exact(b"x"), &mut file).unwrap_err();
+        assert!(!error.is_missing(), "{path}: {error}");
+    }
+    assert!(server.seen().len() < 50, "{}", server.seen().len());
+}
+
+#[test]
 fn offline_opens_no_connection() {
     let server = Server::new(|_, _| Reply::ok(b"x"));
     let downloader =
@@ -171,7 +288,10 @@ fn offline_opens_no_connection() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{} is not in the store, and `--offline` forbids to fetch it", server.url("/a"))
+        format!(
+            "{} is neither in the store nor in a lock bundle, and `--offline` forbids to fetch it",
+            server.url("/a")
+        )
     );
     assert!(server.seen().is_empty());
 }

@@ -24,6 +24,8 @@ Example of a config.toml:
   path = \"/var/cache/reimage\"      # relative to the file
   [build]
   jobs = 4                          # most steps at the same time
+  [http.mirrors]                    # tried before the URL itself
+  \"https://example.org/\" = [\"https://mirror.example/files/\"]
   [debian]
   mirrors = [\"http://mirror.example/debian\"]
   security_mirrors = [\"http://mirror.example/debian-security\"]
@@ -46,18 +48,26 @@ pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError
     let keyrings =
         Sourced { value: paths(&config.keyrings.value), origin: config.keyrings.origin.clone() };
     let store = Sourced { value: text(&config.store.value), origin: config.store.origin.clone() };
-    let rows = [
-        row("store.path", &store, ""),
-        row("build.jobs", &config.jobs, "the processors"),
+    let mut rows =
+        vec![row("store.path", &store, ""), row("build.jobs", &config.jobs, "the processors")];
+    rows.extend(config.http_mirrors.iter().map(|(prefix, mirrors)| {
+        let prefix = Value::from(prefix.as_str());
+        row(&format!("http.mirrors.{prefix}"), mirrors, "")
+    }));
+    if config.http_mirrors.is_empty() {
+        let none = Sourced { value: json!({}), origin: Origin::Default };
+        rows.push(row("http.mirrors", &none, "each URL is fetched from where it says"));
+    }
+    rows.extend([
         row("debian.mirrors", &config.mirrors, "the machine's apt sources"),
         row("debian.security_mirrors", &config.security_mirrors, "the machine's apt sources"),
         row("debian.keyrings", &keyrings, "the machine's"),
         row("sandbox.ids", &config.ids, "what the machine offers"),
         row("sandbox.memory", &config.memory, "a quarter of what is free"),
-    ];
+    ]);
     if app.ui.json() {
         let object = rows.iter().map(|row| {
-            (row.key.to_owned(), json!({ "value": row.value, "origin": row.origin.to_string() }))
+            (row.key.clone(), json!({ "value": row.value, "origin": row.origin.to_string() }))
         });
         app.ui.value(&object.collect::<serde_json::Map<_, _>>())?;
         return Ok(ExitCode::SUCCESS);
@@ -78,17 +88,17 @@ pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError
 
 /// One setting; numbers, strings and lists are written the same in TOML and in JSON.
 struct Row {
-    key: &'static str,
+    key: String,
     value: Value,
     origin: Origin,
     /// What the default means.
     default: &'static str,
 }
 
-fn row<T: Serialize>(key: &'static str, value: &Sourced<T>, default: &'static str) -> Row {
+fn row<T: Serialize>(key: &str, value: &Sourced<T>, default: &'static str) -> Row {
     let origin = value.origin.clone();
     let value = serde_json::to_value(&value.value).expect("settings are plain data");
-    Row { key, value, origin, default }
+    Row { key: key.to_owned(), value, origin, default }
 }
 
 fn text<P: AsRef<Path>>(path: &P) -> String {

@@ -39,6 +39,7 @@ pub(crate) fn run(args: &PlanArgs, app: &App) -> Result<ExitCode, CommandError> 
     let specs = args.spec.load(app, ALL, false)?;
     let session = Session::open(app, &args.build)?;
     for loaded in specs {
+        session.use_bundle_of(&loaded.lock_path);
         let lock = loaded.lock.unwrap_or_else(Lock::default);
         let plan = Plan::new(loaded.evaluated.spec, &lock)?;
         let verdicts = session.during(|context| explain(&plan, context))?;

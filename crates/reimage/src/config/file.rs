@@ -1,6 +1,7 @@
 //! One `config.toml`: its keys, and errors that point at the line.
 
 use std::{
+    collections::BTreeMap,
     io,
     num::NonZeroU16,
     path::{Path, PathBuf},
@@ -19,6 +20,8 @@ pub(crate) struct File {
     pub(crate) store: Store,
     /// `[build]`
     pub(crate) build: Build,
+    /// `[http]`
+    pub(crate) http: Http,
     /// `[debian]`
     pub(crate) debian: Debian,
     /// `[sandbox]`
@@ -39,6 +42,34 @@ pub(crate) struct Store {
 pub(crate) struct Build {
     /// Most steps at the same time.
     pub(crate) jobs: Option<NonZeroU16>,
+}
+
+/// `[http]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Http {
+    /// URLs that stand in the place of a prefix.
+    pub(crate) mirrors: BTreeMap<Prefix, Vec<String>>,
+}
+
+/// What URLs begin with: a scheme, a host, directories.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Prefix(pub(crate) String);
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        // Without the slash a host would be the beginning of another one's name.
+        let scheme = text.starts_with("http://") || text.starts_with("https://");
+        if scheme && text.ends_with('/') {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "`{text}` is not the beginning of URLs: `https://HOST/` or `https://HOST/PATH/`"
+        ))
+    }
 }
 
 /// `[debian]`
@@ -64,11 +95,12 @@ pub(crate) struct Sandbox {
 }
 
 /// Every key, for suggestions.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "store",
     "path",
     "build",
     "jobs",
+    "http",
     "debian",
     "mirrors",
     "security_mirrors",

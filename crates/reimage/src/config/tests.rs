@@ -40,12 +40,54 @@ fn a_file_goes_over_defaults_and_flags_over_it() {
 }
 
 #[test]
+fn the_user_s_file_goes_over_the_machine_s_key_by_key() {
+    let home = tempfile::tempdir().expect("a directory");
+    let write = |directory: &str, text: &str| {
+        let directory = home.path().join(directory).join("reimage");
+        fs_err::create_dir_all(&directory).expect("a directory");
+        fs_err::write(directory.join("config.toml"), text).expect("a file");
+        directory.join("config.toml")
+    };
+    let system = write(
+        "etc",
+        "[build]\njobs = 7\n[debian]\nmirrors = [\"http://a\", \"http://b\"]\n\
+         [http.mirrors]\n\"https://x/\" = [\"http://m/x\"]\n\"https://y/\" = [\"http://m/y\"]\n",
+    );
+    let user = write(
+        "config",
+        "[debian]\nmirrors = [\"http://c\"]\n[http.mirrors]\n\"https://y/\" = []\n",
+    );
+    let xdg = home.path().join("config");
+    let xdg = xdg.to_str().expect("UTF-8");
+    let machine = Machine::with(home.path(), &[("HOME", "/h"), ("XDG_CONFIG_HOME", xdg)]);
+    let config = Config::load(&machine, &Flags::default()).expect("good");
+    let file = |path: &Path| Origin::File(path.to_owned());
+    assert_eq!(config.jobs, Sourced { value: 7, origin: file(&system) });
+    let list = |urls: &[&str], path: &Path| Sourced {
+        value: urls.iter().map(|&url| url.to_owned()).collect(),
+        origin: file(path),
+    };
+    assert_eq!(config.mirrors, list(&["http://c"], &user));
+    assert_eq!(config.http_mirrors["https://x/"], list(&["http://m/x"], &system));
+    assert_eq!(config.http_mirrors["https://y/"], list(&[], &user));
+}
+
+#[test]
 fn without_a_home_only_the_store_is_needed() {
     let machine = Machine::with(Path::new("/work"), &[]);
     assert!(Config::load(&machine, &Flags::default()).is_err());
     let flags = Flags { store: Some(Path::new("s")), ..Flags::default() };
     let config = Config::load(&machine, &flags).expect("the store is named");
     assert_eq!(config.store.value, PathBuf::from("/work/s"));
+}
+
+#[test]
+fn the_example_of_the_docs_is_one() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let (_, rest) = page.split_once("```toml\n").expect("it has an example");
+    let (example, _) = rest.split_once("```").expect("it ends");
+    let file = File::parse(example, Path::new("c.toml")).expect("it is good");
+    assert_eq!(file.http.mirrors.len(), 2);
 }
 
 #[track_caller]
@@ -73,6 +115,10 @@ fn mistakes_point_at_the_line() {
         ("[build]\njobs = \"4\"\n", "c.toml:2:8: "),
         ("[sandbox]\nids = \"root\"\n", "c.toml:2:7: unknown variant `root`"),
         ("[store\n", "c.toml:1:7: "),
+        (
+            "[http.mirrors]\n\"https://x\" = []\n",
+            "c.toml:2:1: `https://x` is not the beginning of URLs",
+        ),
         ("[store]\npath = \"a\"\npath = \"b\"\n", "c.toml:3:1: duplicate key"),
     ] {
         let (message, _) = refused(text);

@@ -4,7 +4,7 @@ use std::{error::Error, io, sync::Arc};
 
 use reimage_build::{BuildError, StepError};
 use reimage_castore::StoreError;
-use reimage_fetch::HttpError;
+use reimage_fetch::{ArchiveError, HttpError};
 use reimage_oci::{LayoutError, ReferenceError};
 use reimage_plan::{LockError, PlanError};
 use reimage_spec::{ProjectError, SpecError};
@@ -108,6 +108,7 @@ impl From<BuildError> for CommandError {
             BuildError::Plan(error) => error.into(),
             BuildError::Store(error) => error.into(),
             BuildError::Layout(error) => error.into(),
+            BuildError::Bundle(error) => Self::wrap(Kind::Environment, error),
             BuildError::Steps(steps) => failed(steps),
         }
     }
@@ -155,6 +156,10 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
         StepError::Step { source, .. } if environmental(&**source) => {
             (Kind::Environment, Vec::new(), Detail::None)
         }
+        StepError::Step { step, source, .. } if other_content(&**source) => {
+            let hint = format!("`reimage lock --update {step}` pins what it gives now");
+            (Kind::Spec, vec![hint], Detail::None)
+        }
         StepError::Step { .. } | StepError::Stack(_) => (Kind::Spec, Vec::new(), Detail::None),
     };
     hints.extend(place);
@@ -171,12 +176,23 @@ const WROTE: usize = 3;
 fn environmental(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<io::Error>() || error.is::<HttpError>() || error.is::<StoreError>() {
+        if let Some(error) = error.downcast_ref::<HttpError>() {
+            return !error.is_other_content();
+        }
+        if let Some(error) = error.downcast_ref::<ArchiveError>() {
+            return matches!(error, ArchiveError::Store { .. });
+        }
+        if error.is::<io::Error>() || error.is::<StoreError>() {
             return true;
         }
         next = error.source();
     }
     false
+}
+
+/// Whether a server has something else than what was locked.
+fn other_content(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(HttpError::is_other_content)
 }
 
 impl From<HttpError> for CommandError {
@@ -207,7 +223,17 @@ impl From<ReferenceError> for CommandError {
 
 /// An error of the lock at `path`.
 pub(crate) fn lock_error(error: LockError, path: &std::path::Path) -> CommandError {
+    let hint = match &error {
+        LockError::Conflict { .. } => {
+            "take one side of the merge as it is, then run `reimage lock`: it adds what is missing"
+        }
+        LockError::Version { .. } => "use the newer reimage that wrote it",
+        LockError::Twice { .. } => "delete one of the two, or run `reimage lock` without either",
+        LockError::Syntax { .. } | LockError::Package { .. } => {
+            "take it back from version control, or delete it and run `reimage lock`"
+        }
+    };
     CommandError::new(Kind::Spec, format!("The lock `{}` cannot be read", path.display()))
         .caused_by(error)
-        .hint("take it back from version control, or delete it and run `reimage lock`")
+        .hint(hint)
 }

@@ -17,6 +17,11 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
+/// How many of something: `1 file`, `2 files`.
+pub(crate) fn count(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// A duration: `0.04s`, `3.2s`, `2m 05s`, `1h 02m`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();

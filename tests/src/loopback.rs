@@ -9,45 +9,61 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// A request as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    pub(crate) path: String,
-    pub(crate) headers: BTreeMap<String, String>,
+pub struct Seen {
+    /// What follows the host.
+    pub path: String,
+    /// Its headers, names in lower case.
+    pub headers: BTreeMap<String, String>,
 }
 
 /// What the server answers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// Headers; the length of the body is said unless it is among them.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
     /// Close the connection after so many bytes of the body.
-    pub(crate) cut: Option<usize>,
+    pub cut: Option<usize>,
+    /// Send the body over and over, without saying how long it is, until nobody listens or 1 GiB is sent.
+    pub endless: bool,
+    /// Send one byte at a time with this pause between them.
+    pub drip: Option<Duration>,
 }
 
 impl Reply {
-    pub(crate) fn ok(body: &[u8]) -> Self {
+    /// The whole body.
+    pub fn ok(body: &[u8]) -> Self {
         Self { status: 200, body: body.to_vec(), ..Self::default() }
     }
 
-    pub(crate) fn status(status: u16) -> Self {
+    /// A status and nothing else.
+    pub fn status(status: u16) -> Self {
         Self { status, ..Self::default() }
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+    /// The same with one header more.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(crate) fn cut(self, at: usize) -> Self {
+    /// The same, cut off after so many bytes of the body.
+    #[must_use]
+    pub fn cut(self, at: usize) -> Self {
         Self { cut: Some(at), ..self }
     }
 
     /// Serves `body` as a server that knows ranges does.
-    pub(crate) fn ranged(seen: &Seen, body: &[u8]) -> Self {
+    pub fn ranged(seen: &Seen, body: &[u8]) -> Self {
         let from = seen.headers.get("range").and_then(|range| {
             range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
         });
@@ -63,7 +79,8 @@ impl Reply {
 }
 
 /// The server; it ends with the value.
-pub(crate) struct Server {
+#[derive(Debug)]
+pub struct Server {
     url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
     stop: Arc<AtomicBool>,
@@ -71,7 +88,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
+    /// Answers each request as `answer` says, which is told its number, from 1.
+    pub fn new(answer: impl Fn(&Seen, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (seen, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -89,11 +107,13 @@ impl Server {
         Self { url, seen, stop, thread: Some(thread) }
     }
 
-    pub(crate) fn url(&self, path: &str) -> String {
+    /// The URL of a path here.
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    /// All requests so far.
+    pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no test panics with the lock held").clone()
     }
 }
@@ -137,13 +157,28 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, 
     let reply = answer(&request, number);
     let mut head =
         vec![format!("HTTP/1.1 {} Whatever", reply.status), "connection: close".to_owned()];
-    if !reply.headers.iter().any(|(name, _)| name == "content-length") {
+    if !reply.endless && !reply.headers.iter().any(|(name, _)| name == "content-length") {
         head.push(format!("content-length: {}", reply.body.len()));
     }
     head.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
-    let head = head.join("\r\n");
+    let head = format!("{}\r\n\r\n", head.join("\r\n"));
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
-    let _ = stream
-        .write_all(format!("{head}\r\n\r\n").as_bytes())
-        .and_then(|()| stream.write_all(body));
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| send(&mut stream, body, &reply));
+}
+
+fn send(stream: &mut TcpStream, body: &[u8], reply: &Reply) -> std::io::Result<()> {
+    if let Some(pause) = reply.drip {
+        for byte in body {
+            stream.write_all(&[*byte])?;
+            std::thread::sleep(pause);
+        }
+        return Ok(());
+    }
+    stream.write_all(body)?;
+    let mut sent = body.len();
+    while reply.endless && !body.is_empty() && sent < 1 << 30 {
+        stream.write_all(body)?;
+        sent += body.len();
+    }
+    Ok(())
 }

@@ -1,0 +1,127 @@
+//! Fills a lock bundle: every file that the pins of a spec name, from the store or from where it is pinned.
+
+use std::collections::BTreeSet;
+
+use rayon::prelude::*;
+use reimage_castore::Sha256;
+use reimage_fetch::{Bundle, BundleWriter};
+use reimage_plan::{
+    Http, HttpPin, Lock, PackagePin, Pin, Plan, Repository, Spec, StepId, StepKind,
+};
+
+use crate::{
+    BuildError, Context, StepError,
+    build::again_if_missing,
+    debian,
+    engine::Engine,
+    sources::{self, blob},
+};
+
+/// What became of a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vendored {
+    /// Files that the pins of the specs name.
+    pub files: usize,
+    /// Their sizes in bytes, together.
+    pub bytes: u64,
+    /// How many of them were not there, or damaged.
+    pub written: usize,
+    /// Files that no pin of the lock names any more, and that were removed.
+    pub removed: usize,
+}
+
+/// A file that a pin names, and the step that it is of.
+enum Wanted<'a> {
+    Http(StepId, &'a Http, &'a HttpPin),
+    Package(StepId, &'a [Repository], &'a PackagePin),
+}
+
+impl Wanted<'_> {
+    fn sha256(&self) -> (Sha256, u64) {
+        match self {
+            Self::Http(_, _, pin) => (pin.sha256, pin.size),
+            Self::Package(_, _, pin) => (pin.sha256, pin.size),
+        }
+    }
+}
+
+/// Writes all that `specs` need into `bundle`, and removes what no pin of their lock names. `needed` are the pins
+/// of the lock that are theirs.
+pub fn vendor(
+    specs: &[Spec],
+    needed: &Lock,
+    lock: &Lock,
+    bundle: &Bundle,
+    context: &Context<'_>,
+) -> Result<Vendored, BuildError> {
+    let plans = specs.iter().map(|spec| Plan::new(spec.clone(), needed));
+    let plans = plans.collect::<Result<Vec<_>, _>>()?;
+    let writer = bundle.writer()?;
+    let mut vendored = Vendored::default();
+    let mut seen = BTreeSet::new();
+    for plan in &plans {
+        plan.check_pins()?;
+        let mut wanted = wanted(plan);
+        wanted.retain(|one| seen.insert(one.sha256()));
+        let written = again_if_missing(|| {
+            let engine = Engine::new(plan, context)?;
+            let put = |one: &Wanted<'_>| put(&engine, &writer, one);
+            Ok(wanted.par_iter().map(put).collect::<Result<Vec<_>, _>>()?)
+        })?;
+        vendored.files += wanted.len();
+        vendored.bytes += wanted.iter().map(|one| one.sha256().1).sum::<u64>();
+        vendored.written += written.into_iter().filter(|written| *written).count();
+    }
+    vendored.removed = writer.keep(&digests(lock))?;
+    Ok(vendored)
+}
+
+/// Every file that a lock names: its digest and its size in bytes.
+pub fn pinned_files(lock: &Lock) -> BTreeSet<(Sha256, u64)> {
+    let http = lock.http.values().map(|pin| (pin.sha256, pin.size));
+    let packages = lock.debian.values().flat_map(|pin| &pin.packages);
+    http.chain(packages.map(|pin| (pin.sha256, pin.size))).collect()
+}
+
+fn digests(lock: &Lock) -> BTreeSet<Sha256> {
+    pinned_files(lock).into_iter().map(|(sha256, _)| sha256).collect()
+}
+
+fn wanted(plan: &Plan) -> Vec<Wanted<'_>> {
+    let mut wanted = Vec::new();
+    for id in plan.ids() {
+        match (&plan.step(id).kind, plan.pin(id)) {
+            (StepKind::Http(http), Some(Pin::Http(pin))) => {
+                wanted.push(Wanted::Http(id, http, pin));
+            }
+            (StepKind::Debian(step), Some(Pin::Debian(pins))) => {
+                let packages = pins.iter().flat_map(|(_, pin)| &pin.packages);
+                wanted.extend(packages.map(|pin| Wanted::Package(id, &step.repositories, pin)));
+            }
+            _ => {}
+        }
+    }
+    wanted
+}
+
+/// Puts one file into the bundle, if it is not there and intact.
+fn put(
+    engine: &Engine<'_>,
+    writer: &BundleWriter<'_>,
+    wanted: &Wanted<'_>,
+) -> Result<bool, StepError> {
+    let (sha256, _) = wanted.sha256();
+    if writer.has_intact(&sha256) {
+        return Ok(false);
+    }
+    let (id, made) = match *wanted {
+        Wanted::Http(id, http, pin) => (id, sources::fetched(engine, id, http, pin)?),
+        Wanted::Package(id, repositories, pin) => {
+            (id, debian::fetched(engine, id, repositories, pin)?)
+        }
+    };
+    let (digest, size) = blob(engine, id, &made)?;
+    let reader = engine.store().reader(&digest, size)?;
+    writer.put(&sha256, reader).map_err(|error| engine.error(id, error))?;
+    Ok(true)
+}
