@@ -15,6 +15,26 @@ pub fn read_dir_sorted(path: impl AsRef<Path>) -> io::Result<Vec<fs_err::DirEntr
     Ok(entries)
 }
 
+/// A path for an error: on one line whatever its names hold, and of a very long one the beginning and the end.
+pub(crate) fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let mut shown = String::with_capacity(text.len());
+    let count = text.chars().count();
+    for (number, c) in text.chars().enumerate() {
+        match number {
+            _ if count <= SHOWN || number < SHOWN / 2 || number >= count - SHOWN / 2 => {
+                if c.is_control() { shown.extend(c.escape_debug()) } else { shown.push(c) }
+            }
+            _ if number == SHOWN / 2 => shown.push('…'),
+            _ => {}
+        }
+    }
+    shown
+}
+
+/// Characters of a path that are shown.
+const SHOWN: usize = 300;
+
 /// Takes away a file or a directory with all in it, whatever its directories' modes; nothing there is fine.
 pub fn remove_all(path: &Path) -> io::Result<()> {
     let metadata = match path.symlink_metadata() {
@@ -113,4 +133,19 @@ impl Drop for Locked {
 
 fn open(path: &Path, create: bool) -> io::Result<File> {
     File::options().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_shown_on_one_line() {
+        assert_eq!(shown(Path::new("/a b/ä\n\x1b[31m\t")), "/a b/ä\\n\\u{1b}[31m\\t");
+        let long = format!("/{}/end", "d/".repeat(2000));
+        assert_eq!(
+            shown(Path::new(&long)),
+            format!("/{}d…{}/end", "d/".repeat(74), "/d".repeat(73))
+        );
+    }
 }

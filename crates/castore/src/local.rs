@@ -15,7 +15,9 @@ use std::{
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::{Attrs, Digest, Entry, Node, PathError, Patterns, Store, StoreError, Tree};
+use crate::{
+    Attrs, Digest, Entry, Node, PathError, Patterns, Store, StoreError, Tree, files::shown,
+};
 
 mod gitignore;
 mod remember;
@@ -32,13 +34,13 @@ const TRIES: usize = 5;
 #[derive(Debug, Error)]
 pub enum LocalError {
     /// Nothing lies there.
-    #[error("There is no file or directory `{path}`")]
+    #[error("There is no file or directory `{}`", shown(.path))]
     NotThere {
         /// The path.
         path: PathBuf,
     },
     /// It cannot be read.
-    #[error("Cannot read `{path}`")]
+    #[error("Cannot read `{}`", shown(.path))]
     Read {
         /// The path.
         path: PathBuf,
@@ -48,7 +50,8 @@ pub enum LocalError {
     },
     /// A socket, a named pipe or a device.
     #[error(
-        "`{path}` is a {kind}: only files, directories and symbolic links can be in a tree; `exclude` it"
+        "`{}` is a {kind}: only files, directories and symbolic links can be in a tree; `exclude` it",
+        shown(.path)
     )]
     Special {
         /// The path.
@@ -58,20 +61,24 @@ pub enum LocalError {
     },
     /// A pointer of git-lfs in the place of the file.
     #[error(
-        "`{path}` is a git-lfs pointer, not the file itself: run `git lfs pull`, or `exclude` it"
+        "`{}` is a git-lfs pointer, not the file itself: run `git lfs pull`, or `exclude` it",
+        shown(.path)
     )]
     LfsPointer {
         /// The path.
         path: PathBuf,
     },
     /// It did not hold still.
-    #[error("`{path}` changes while it is read: stop what writes to it, or `exclude` it")]
+    #[error(
+        "`{}` changes while it is read: stop what writes to it, or `exclude` it",
+        shown(.path)
+    )]
     Changing {
         /// The path.
         path: PathBuf,
     },
     /// A name that no tree can have.
-    #[error("`{path}` cannot be in a tree")]
+    #[error("`{}` cannot be in a tree", shown(.path))]
     Name {
         /// The path.
         path: PathBuf,

@@ -5,27 +5,30 @@
 //! layer that has a directory decides what a step sees of it.
 //!
 //! A root is made once for each key (the diff, those attributes, owners, times) under `tmp`, and renamed. Its
-//! content was verified when it was written; it is not synced, so after another start of the machine every
-//! size is looked at again before it is used.
+//! content was verified when it was written, and sealed: before a process uses it, it looks whether the seal still
+//! fits, and lays out again what somebody changed or a power cut left short.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
-
-use rayon::prelude::*;
 
 use crate::{
     Attrs, Change, Diff, Digest, Encoder, Entry, Node, Store, StoreError, TreeError, TreePath,
     View,
-    files::{Locked, remove_all},
+    files::{Locked, read_dir_sorted, remove_all},
     layout::{Kind, Layout},
     store::{Context, touch},
     tree::encode_entry,
 };
 
+mod seal;
+
+use seal::{Seal, is_as_written, seal};
+
 const BUCKET: &str = "roots-v1";
+const SEAL: &str = "seal";
 
 /// How the owners of nodes are kept on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,11 +75,19 @@ impl Store {
         let implied = implied(digest, &diff, how.below)?;
         let key = key(digest, &implied, how);
         let home = self.root().join(BUCKET).join(key.to_string());
-        if !self.is_laid_out(&home, &diff)? {
+        if !self.is_laid_out(&home, digest, &diff)? {
             let lock = self.root().join("locks").join(format!("root-{key}"));
             let _lock = Locked::wait(&lock).at("lock", &lock)?;
-            if !self.is_laid_out(&home, &diff)? {
-                self.lay_out(&home, &diff, &implied, how)?;
+            if !self.is_laid_out(&home, digest, &diff)? {
+                if home.join(SEAL).exists() {
+                    self.say_damaged(format!(
+                        "{} was changed; it is laid out again",
+                        home.display()
+                    ));
+                }
+                // A root that cannot be relied on, one whose removal was interrupted, or none.
+                remove_all(&home).at("remove", &home)?;
+                self.lay_out(&home, digest, &diff, &implied, how)?;
             }
         }
         Ok(Materialized { path: home.join("root"), owners: unrecorded(&diff, how.owners) })
@@ -94,7 +105,7 @@ impl Store {
         };
         let Ok(implied) = implied(digest, &diff, how.below) else { return Ok(None) };
         let home = self.root().join(BUCKET).join(key(digest, &implied, how).to_string());
-        let there = self.is_laid_out(&home, &diff)?;
+        let there = self.is_laid_out(&home, digest, &diff)?;
         let owners = unrecorded(&diff, how.owners);
         Ok(there.then(|| Materialized { path: home.join("root"), owners }))
     }
@@ -102,6 +113,7 @@ impl Store {
     fn lay_out(
         &self,
         home: &Path,
+        digest: &Digest,
         diff: &Diff,
         implied: &BTreeMap<TreePath, Attrs>,
         how: &Materialize<'_>,
@@ -114,39 +126,68 @@ impl Store {
         let temp = self.tmp_name();
         fs::create_dir(&temp).at("make", &temp)?;
         let made = layout.write(&temp.join("root"), diff, implied).and_then(|()| {
-            fs::write(temp.join("boot"), boot()).at("write", temp.join("boot"))?;
+            let root = temp.join("root");
+            let stats = seal(&root, diff).ok_or_else(|| gone(&root))?;
+            let seal = Seal { diff: *digest, stats };
+            fs::write(temp.join(SEAL), seal.encode()).at("write", temp.join(SEAL))?;
             fs::rename(&temp, home).at("make", home)
         });
-        if made.is_err() {
-            let _ = remove_all(&temp);
+        match made {
+            Ok(()) => self.remember_sealed(home),
+            Err(_) => drop(remove_all(&temp)),
         }
         made
     }
 
-    /// Whether it is there and can be relied on; what cannot be goes.
-    fn is_laid_out(&self, home: &Path, diff: &Diff) -> Result<bool, StoreError> {
-        let made = match fs::read(home.join("boot")) {
-            Ok(made) => made,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // A root whose removal was interrupted, or none.
-                remove_all(home).at("remove", home)?;
-                return Ok(false);
-            }
-            Err(error) => return Err(StoreError::io("read", home.join("boot"), error)),
+    /// Whether it is there and can be relied on.
+    fn is_laid_out(&self, home: &Path, digest: &Digest, diff: &Diff) -> Result<bool, StoreError> {
+        let Some(sealed) = Seal::read(&home.join(SEAL)).at("read", home.join(SEAL))? else {
+            return Ok(false);
         };
-        let boot = boot();
-        if made != boot || boot.is_empty() {
-            if !has_all_sizes(&home.join("root"), diff) {
-                remove_all(home).at("remove", home)?;
+        // One look in the life of a process: nobody but us writes there, and never to what is there.
+        if !self.is_remembered_sealed(home) {
+            if sealed.diff != *digest || seal(&home.join("root"), diff) != Some(sealed.stats) {
                 return Ok(false);
             }
-            let temp = self.tmp_name();
-            fs::write(&temp, boot).at("write", &temp)?;
-            fs::rename(&temp, home.join("boot")).at("write", home.join("boot"))?;
+            self.remember_sealed(home);
         }
         let _ = touch(home);
         Ok(true)
     }
+
+    /// Reads everything that is laid out; takes away, and returns, what is not as it was. What is of a diff that is gone
+    /// goes, too, and is no damage.
+    pub(crate) fn verify_roots(&self) -> Result<(usize, Vec<PathBuf>), StoreError> {
+        let top = self.root().join(BUCKET);
+        let (mut good, mut bad) = (0, Vec::new());
+        for entry in read_dir_sorted(&top).at("read", &top)? {
+            let home = entry.path();
+            let sealed = Seal::read(&home.join(SEAL)).at("read", home.join(SEAL))?;
+            let diff = match sealed.map(|sealed| self.diff(&sealed.diff)) {
+                Some(Err(error)) if error.is_miss().is_some() => {
+                    remove_all(&home).at("remove", &home)?;
+                    continue;
+                }
+                diff => diff.transpose()?,
+            };
+            let root = home.join("root");
+            let is_good = sealed.zip(diff).is_some_and(|(sealed, diff)| {
+                seal(&root, &diff) == Some(sealed.stats) && is_as_written(&root, &diff)
+            });
+            if is_good {
+                good += 1;
+            } else {
+                remove_all(&home).at("remove", &home)?;
+                bad.push(home);
+            }
+        }
+        Ok((good, bad))
+    }
+}
+
+/// The error of a path that went while it was laid out.
+fn gone(root: &Path) -> StoreError {
+    StoreError::io("lay out", root, std::io::Error::from(std::io::ErrorKind::NotFound))
 }
 
 /// The directories that a diff does not put but passes through, the root always among them or put.
@@ -224,29 +265,6 @@ fn unrecorded(diff: &Diff, owners: Owners) -> Vec<(TreePath, u32, u32)> {
         .filter(|(_, e)| (e.attrs.uid, e.attrs.gid) != (0, 0))
         .map(|(path, e)| (path.clone(), e.attrs.uid, e.attrs.gid))
         .collect()
-}
-
-/// After a power cut a file may be there and be short; nothing else is lost that a directory still names.
-fn has_all_sizes(root: &Path, diff: &Diff) -> bool {
-    let changes: Vec<_> = diff.iter().collect();
-    changes.into_par_iter().with_min_len(256).all(|(path, change)| {
-        let Ok(found) = path.on(root).symlink_metadata() else { return false };
-        match change {
-            Change::Put(Entry { node: Node::File { size, .. }, .. }) => {
-                found.is_file() && found.len() == *size
-            }
-            Change::Put(Entry { node: Node::Symlink { target }, .. }) => {
-                found.is_symlink() && found.len() == target.len() as u64
-            }
-            Change::Put(entry) => found.is_dir() == entry.is_directory(),
-            Change::Remove => true,
-        }
-    })
-}
-
-/// What changes with every start of the machine; empty if it cannot be known.
-fn boot() -> Vec<u8> {
-    fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 #[cfg(test)]

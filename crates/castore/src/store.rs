@@ -23,14 +23,14 @@
 //! set aside and made again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::SystemTime,
 };
 
@@ -93,6 +93,10 @@ struct Inner {
     next_temp: AtomicU64,
     trees: Mutex<BTreeMap<Digest, Arc<Tree>>>,
     diffs: Mutex<BTreeMap<Digest, Arc<Diff>>>,
+    /// Roots whose seals were found right.
+    sealed: Mutex<BTreeSet<PathBuf>>,
+    /// What was found damaged, for whoever asks.
+    damaged: Mutex<Vec<String>>,
     _lease: Locked,
 }
 
@@ -130,6 +134,8 @@ impl Store {
             next_temp: AtomicU64::new(0),
             trees: Mutex::default(),
             diffs: Mutex::default(),
+            sealed: Mutex::default(),
+            damaged: Mutex::default(),
             _lease: lease,
         })))
     }
@@ -152,6 +158,23 @@ impl Store {
     /// A name that is new in [`Self::tmp_dir`].
     pub fn tmp_name(&self) -> PathBuf {
         self.0.tmp_path.join(self.temp_number())
+    }
+
+    /// What was found damaged since this was asked last, a sentence each: it is set aside, and made again when needed.
+    pub fn damage(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn say_damaged(&self, what: String) {
+        self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(what);
+    }
+
+    pub(crate) fn remember_sealed(&self, root: &Path) {
+        self.0.sealed.lock().unwrap_or_else(PoisonError::into_inner).insert(root.to_owned());
+    }
+
+    pub(crate) fn is_remembered_sealed(&self, root: &Path) -> bool {
+        self.0.sealed.lock().unwrap_or_else(PoisonError::into_inner).contains(root)
     }
 
     fn temp_number(&self) -> String {
@@ -187,7 +210,10 @@ fn open_dir(path: &Path) -> Result<OwnedFd, StoreError> {
 
 fn check_version(root: &Path) -> Result<(), StoreError> {
     let file = root.join("version");
-    let others = || read_dir_sorted(root).is_ok_and(|there| !there.is_empty());
+    // Images may have come first: they lie in a layout of their own.
+    let others = || {
+        read_dir_sorted(root).is_ok_and(|there| there.iter().any(|one| one.file_name() != "oci"))
+    };
     let text = match std::fs::read_to_string(&file) {
         // Empty: it was being written when the power went.
         Ok(text) if !text.is_empty() => text,

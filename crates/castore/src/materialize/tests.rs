@@ -142,8 +142,8 @@ fn made_once_and_for_each_way_of_its_own() {
     let mut lower = Diff::new();
     lower.insert(path("tmp"), Change::Put(Entry::directory()));
     assert_ne!(inode(&how(&View::new(vec![Arc::new(lower)]))), first, "/tmp has other attributes");
-    assert_eq!(crate::read_dir_sorted(store.root().join(BUCKET)).expect("there").len(), 4);
-    assert!(crate::read_dir_sorted(store.tmp_dir()).expect("there").is_empty());
+    assert_eq!(read_dir_sorted(store.root().join(BUCKET)).expect("there").len(), 4);
+    assert!(read_dir_sorted(store.tmp_dir()).expect("there").is_empty());
 }
 
 #[test]
@@ -163,8 +163,8 @@ fn a_bad_blob_is_found_and_nothing_is_left() {
         assert_eq!(error.is_miss(), Some(blob));
         let error = store.materialize(&digest, &how(&below)).expect_err("missing");
         assert_eq!(error.is_miss(), Some(blob));
-        assert!(crate::read_dir_sorted(store.root().join(BUCKET)).expect("there").is_empty());
-        assert!(crate::read_dir_sorted(store.tmp_dir()).expect("there").is_empty());
+        assert!(read_dir_sorted(store.root().join(BUCKET)).expect("there").is_empty());
+        assert!(read_dir_sorted(store.tmp_dir()).expect("there").is_empty());
         store.put(&content).expect("put");
         let made = store.materialize(&digest, &how(&below)).expect("healed");
         assert_eq!(fs::read(made.path.join("f")).expect("there"), content);
@@ -173,26 +173,76 @@ fn a_bad_blob_is_found_and_nothing_is_left() {
 }
 
 #[test]
-fn after_a_power_cut_a_short_file_is_found() {
+fn what_was_changed_is_found_and_laid_out_again() {
+    let (dir, store) = store();
+    let mut diff = Diff::new();
+    diff.insert(path("d/a"), Change::Put(file(&store, b"content")));
+    diff.insert(path("d"), Change::Put(Entry::directory()));
+    diff.insert(path("b"), Change::Put(file(&store, b"other")));
+    diff.insert(path("l"), Change::Put(Entry::symlink("b")));
+    let digest = store.put_diff(diff).expect("put");
+    let below = View::default();
+    // What a process has looked at once it does not look at again.
+    let look = || {
+        let store = Store::open(dir.path().join("store")).expect("it is one");
+        let made = store.materialize(&digest, &how(&below)).expect("laid out").path;
+        (made, store.damage().len())
+    };
+    let (root, _) = look();
+    let inode = || root.join("d/a").metadata().expect("there").ino();
+    let before = inode();
+    assert_eq!((look().1, inode()), (0, before), "nothing has changed");
+    let a = root.join("d/a");
+    let damages: [(&str, &dyn Fn()); 7] = [
+        ("shortened, as by a power cut", &|| fs::write(&a, "").expect("ours")),
+        ("other bytes of the same size", &|| fs::write(&a, "CONTENT").expect("ours")),
+        ("removed", &|| fs::remove_file(&a).expect("ours")),
+        ("another mode", &|| {
+            fs::set_permissions(&a, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .expect("ours");
+        }),
+        ("one more", &|| fs::write(root.join("d/more"), "").expect("ours")),
+        ("another link", &|| {
+            fs::remove_file(root.join("l")).expect("ours");
+            std::os::unix::fs::symlink("a", root.join("l")).expect("ours");
+        }),
+        ("a seal of another", &|| {
+            let seal = Seal { diff: Digest::EMPTY, stats: Digest::EMPTY };
+            fs::write(root.with_file_name(SEAL), seal.encode()).expect("ours");
+        }),
+    ];
+    for (what, damage) in damages {
+        damage();
+        assert_eq!(look(), (root.clone(), 1), "{what}");
+        assert_eq!(fs::read(&a).expect("there"), b"content", "{what}");
+        assert!(!root.join("d/more").exists(), "{what}");
+        assert_eq!(look().1, 0, "{what}");
+        damage();
+        let store = Store::open(dir.path().join("store")).expect("it is one");
+        let found = store.verify(true).expect("works");
+        assert_eq!((found.roots, found.bad_roots.len(), found.is_good()), (0, 1, false), "{what}");
+        let _ = look();
+        let found = store.verify(true).expect("works");
+        assert_eq!((found.roots, found.bad_roots.len(), found.is_good()), (1, 0, true), "{what}");
+    }
+}
+
+#[test]
+fn bits_that_turned_by_themselves_are_found_by_reading() {
     let (_dir, store) = store();
     let mut diff = Diff::new();
     diff.insert(path("a"), Change::Put(file(&store, b"content")));
-    diff.insert(path("b"), Change::Put(file(&store, b"other")));
-    let digest = store.put_diff(diff).expect("put");
+    let digest = store.put_diff(diff.clone()).expect("put");
     let below = View::default();
-    let made = store.materialize(&digest, &how(&below)).expect("laid out");
-    let boot = made.path.with_file_name("boot");
-    fs::write(&boot, "another start of the machine").expect("ours");
-    let inode = || made.path.join("a").metadata().expect("there").ino();
-    let before = inode();
-    store.materialize(&digest, &how(&below)).expect("all sizes are right");
-    assert_eq!(inode(), before);
-    assert_eq!(fs::read(&boot).expect("there"), super::boot());
-
-    fs::write(&boot, "").expect("ours");
-    fs::write(made.path.join("a"), "").expect("ours");
-    store.materialize(&digest, &how(&below)).expect("made again");
-    assert_eq!(fs::read(made.path.join("a")).expect("there"), b"content");
+    let root = store.materialize(&digest, &how(&below)).expect("laid out").path;
+    fs::write(root.join("a"), "CONTENT").expect("ours");
+    // No time tells: the seal is made to fit.
+    let stats = seal(&root, &diff).expect("all is there");
+    let sealed = Seal { diff: digest, stats };
+    fs::write(root.with_file_name(SEAL), sealed.encode()).expect("ours");
+    let found = store.verify(true).expect("works");
+    assert_eq!(found.bad_roots, [root.parent().expect("its home")]);
+    assert!(!root.exists());
 }
 
 #[test]
@@ -285,7 +335,7 @@ fn read(root: &Path, at: &TreePath, tree: &mut Tree, inodes: &mut BTreeMap<u64, 
     }
     tree.insert(at.clone(), Entry { node, attrs }).expect("its directory was read");
     if stat.is_dir() {
-        for entry in crate::read_dir_sorted(&here).expect("a directory") {
+        for entry in read_dir_sorted(&here).expect("a directory") {
             let name = crate::PathComponent::new(entry.file_name().as_encoded_bytes());
             let below = at.child(&name.expect("a name")).expect("short");
             read(root, &below, tree, inodes);

@@ -101,6 +101,11 @@ impl Store {
             match fs::hard_link(path, &to) {
                 Ok(()) => {
                     let _ = fs::remove_file(path);
+                    self.say_damaged(format!(
+                        "{} is set aside as {}",
+                        path.display(),
+                        to.display()
+                    ));
                     return to;
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -108,6 +113,7 @@ impl Store {
             }
         }
         let _ = fs::remove_file(path);
+        self.say_damaged(format!("{} is removed", path.display()));
         path.to_owned()
     }
 }

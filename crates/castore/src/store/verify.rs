@@ -20,6 +20,12 @@ pub struct Verified {
     pub corrupt: Vec<Digest>,
     /// Results that were not intact; they are set aside.
     pub bad_results: Vec<ActionDigest>,
+    /// Other records that were not intact, such as memos; they are set aside.
+    pub bad_records: Vec<PathBuf>,
+    /// How many diffs are laid out for the sandbox.
+    pub roots: usize,
+    /// Those that were not as they were laid out; they are gone.
+    pub bad_roots: Vec<PathBuf>,
     /// Results whose blobs are not all there: their steps will run again.
     pub incomplete: Vec<ActionDigest>,
     /// Files that reimage did not put there.
@@ -27,14 +33,17 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// Whether every blob and every result is intact; an incomplete result does no harm.
+    /// Whether every blob, record and root is intact; an incomplete result does no harm.
     pub fn is_good(&self) -> bool {
-        self.corrupt.is_empty() && self.bad_results.is_empty()
+        self.corrupt.is_empty()
+            && self.bad_results.is_empty()
+            && self.bad_records.is_empty()
+            && self.bad_roots.is_empty()
     }
 }
 
 impl Store {
-    /// Checks every result for its blobs and, if `full`, every byte of every blob.
+    /// Checks every result for its blobs and, if `full`, every byte of every blob, record and root.
     pub fn verify(&self, full: bool) -> Result<Verified, StoreError> {
         let (blobs, mut foreign) = self.list("objects-v1")?;
         let mut verified = Verified {
@@ -55,6 +64,17 @@ impl Store {
         // Not what is remembered: what lies there.
         self.forget_values();
         self.blobs_are_missing();
+        if full {
+            for bucket in ["targets-v1", "complete-v1", "stat-v1"] {
+                let (records, _) = self.list(bucket)?;
+                for record in records {
+                    if self.read_record(bucket, &record.digest)?.is_none() {
+                        verified.bad_records.push(record.path);
+                    }
+                }
+            }
+            (verified.roots, verified.bad_roots) = self.verify_roots()?;
+        }
         for record in records {
             let action = ActionDigest::new(record.digest);
             match self.result_record(&action)? {
