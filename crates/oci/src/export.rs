@@ -16,7 +16,7 @@ use std::{
 };
 
 use fs_err as fs;
-use reimage_castore::{Diff, Digest, Entry, TreePath, View};
+use reimage_castore::{Diff, Digest, Entry, TreePath, View, read_dir_sorted, remove_all};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -122,15 +122,15 @@ pub fn export_archive(
 /// Writes an image as a layout into `dir`, which must be new or empty.
 pub fn export_oci_dir(layout: &Layout, image: &StoredImage, dir: &Path) -> Result<(), ExportError> {
     let blobs = blobs(layout, &image.descriptor)?;
-    new_dir(dir)?;
-    fs::create_dir_all(dir.join("blobs/sha256"))?;
-    for blob in blobs {
-        let mut file = fs::File::create(dir.join(blob_name(&blob)))?;
-        copy_blob(layout, &blob, &mut file)?;
-    }
-    fs::write(dir.join("index.json"), to_json(&index(image)))?;
-    fs::write(dir.join("oci-layout"), layout_file())?;
-    Ok(())
+    whole(dir, |dir| {
+        fs::create_dir_all(dir.join("blobs/sha256"))?;
+        for blob in &blobs {
+            let mut file = fs::File::create(dir.join(blob_name(blob)))?;
+            copy_blob(layout, blob, &mut file)?;
+        }
+        fs::write(dir.join("index.json"), to_json(&index(image)))?;
+        Ok(fs::write(dir.join("oci-layout"), layout_file())?)
+    })
 }
 
 /// Writes an image's layers, merged, as a tar file; `out` may be a pipe.
@@ -146,14 +146,36 @@ pub fn export_rootfs_tar(
     Ok(())
 }
 
-/// Makes `dir`, or makes sure that nothing lies in it.
-#[expect(clippy::disallowed_methods, reason = "only whether there is anything is of interest")]
-fn new_dir(dir: &Path) -> Result<(), ExportError> {
-    fs::create_dir_all(dir)?;
-    if fs::read_dir(dir)?.next().is_some() {
-        return Err(ExportError::NotEmpty { dir: dir.into() });
+/// Writes a directory that is new whole or not at all; if writing into an empty one fails, it is empty again.
+fn whole<T>(
+    dir: &Path,
+    write: impl FnOnce(&Path) -> Result<T, ExportError>,
+) -> Result<T, ExportError> {
+    match read_dir_sorted(dir) {
+        Ok(there) if !there.is_empty() => Err(ExportError::NotEmpty { dir: dir.into() }),
+        Ok(_) => write(dir).inspect_err(|_| {
+            // The error that is on its way says all that matters.
+            for entry in read_dir_sorted(dir).unwrap_or_default() {
+                let _ = remove_all(&entry.path());
+            }
+        }),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = parent.unwrap_or(Path::new("."));
+            fs::create_dir_all(parent)?;
+            let aside = tempfile::Builder::new().prefix(".reimage-").tempdir_in(parent)?;
+            let new = aside.path().join("new");
+            fs::create_dir(&new)?;
+            let written = write(&new).and_then(|done| {
+                fs::rename(&new, dir)?;
+                Ok(done)
+            });
+            // Its own way of removing stumbles over directories that nobody may write to.
+            let _ = remove_all(aside.path());
+            written
+        }
+        Err(e) => Err(e.into()),
     }
-    Ok(())
 }
 
 /// The image's own index: one entry a name.

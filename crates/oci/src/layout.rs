@@ -31,10 +31,12 @@ use crate::{
     verify::VerifiedReader,
 };
 
+mod check;
 mod names;
 mod prune;
 mod session;
 
+pub use check::Checked;
 pub use names::StoredImage;
 pub(crate) use names::name_of;
 pub use prune::Pruned;
@@ -178,8 +180,10 @@ impl Layout {
     pub fn open_or_create(dir: impl Into<PathBuf>) -> Result<Self, LayoutError> {
         let layout = Self { dir: dir.into() };
         match Self::open(&layout.dir) {
-            Err(LayoutError::NotALayout { .. }) => layout.create()?,
-            other => return other,
+            // An index that somebody took away is an empty one: blobs and builds give the images back.
+            Ok(layout) if layout.index_path().exists() => return Ok(layout),
+            Ok(_) | Err(LayoutError::NotALayout { .. }) => layout.create()?,
+            Err(other) => return Err(other),
         }
         Ok(layout)
     }

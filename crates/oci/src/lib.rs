@@ -11,6 +11,7 @@ mod config;
 mod decode;
 mod document;
 mod export;
+mod fuzz;
 mod import;
 mod layer;
 mod layout;
@@ -34,9 +35,12 @@ pub use export::{
     Archive, ExportError, NotKept, export_archive, export_oci_dir, export_rootfs_dir,
     export_rootfs_tar,
 };
+pub use fuzz::FUZZ_TARGETS;
 pub use import::{ImportError, Imported, import_archive, import_layout};
 pub use layer::{LayerContent, LayerError};
-pub use layout::{BlobWriter, Layout, LayoutError, Pruned, REF_NAME, Session, StoredImage};
+pub use layout::{
+    BlobWriter, Checked, Layout, LayoutError, Pruned, REF_NAME, Session, StoredImage,
+};
 pub use pack::{PackError, PackedLayer, pack, write_tar};
 pub use profile::Profile;
 pub use reference::{Reference, ReferenceError};

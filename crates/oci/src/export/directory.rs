@@ -13,7 +13,7 @@ use fs_err as fs;
 use reimage_castore::{Entry, Node, Tree, TreePath};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
-use super::{ExportError, new_dir};
+use super::{ExportError, whole};
 use crate::{Layout, Spool, StoredImage, rootfs::rootfs};
 
 /// What only root may make, and was left out or became the user's.
@@ -36,15 +36,18 @@ pub fn export_rootfs_dir(
     dir: &Path,
 ) -> Result<NotKept, ExportError> {
     let (tree, contents) = rootfs(layout, image)?;
-    new_dir(dir)?;
+    whole(dir, |dir| write(&tree, &contents, dir).map_err(Into::into))
+}
+
+fn write(tree: &Tree, contents: &Spool, dir: &Path) -> io::Result<NotKept> {
     let mut not_kept = NotKept::default();
-    for (path, entry) in &tree {
+    for (path, entry) in tree {
         let at = dir.join(path.as_path());
         let first = tree.links().group(path).map(|group| &group[0]).filter(|first| *first != path);
         match first {
             Some(first) if not_kept.devices.contains(first) => not_kept.devices.push(path.clone()),
             Some(first) => fs::hard_link(dir.join(first.as_path()), at)?,
-            None if make(path, entry, &at, &contents)? => {
+            None if make(path, entry, &at, contents)? => {
                 if !entry.is_directory() {
                     set_attrs(entry, &at, &mut not_kept)?;
                 }
@@ -52,7 +55,7 @@ pub fn export_rootfs_dir(
             None => not_kept.devices.push(path.clone()),
         }
     }
-    finish_directories(&tree, dir, &mut not_kept)?;
+    finish_directories(tree, dir, &mut not_kept)?;
     Ok(not_kept)
 }
 

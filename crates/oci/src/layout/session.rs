@@ -35,6 +35,17 @@ struct Memo {
     digest: Sha256,
     size: u64,
     diff_id: Sha256,
+    /// Of the key and all of the above: a damaged memo must not say what an image is.
+    check: Digest,
+}
+
+impl Memo {
+    fn new(key: Digest, packed: &PackedLayer) -> Self {
+        let PackedLayer { profile, digest, size, diff_id } = *packed;
+        let profile = profile.name();
+        let text = format!("{key} {profile} {digest} {size} {diff_id}");
+        Self { profile: profile.into(), digest, size, diff_id, check: Digest::of(text.as_bytes()) }
+    }
 }
 
 impl Layout {
@@ -93,8 +104,7 @@ impl Session {
         let mut writer = self.new_blob()?;
         let packed = pack(layer, profile, file_time, open, &mut writer)?;
         writer.commit(packed.digest)?;
-        let PackedLayer { digest, size, diff_id, .. } = packed;
-        let memo = Memo { profile: profile.name().into(), digest, size, diff_id };
+        let memo = Memo::new(key, &packed);
         fs::create_dir_all(self.layout.own("layers-v1")).map_err(|e| self.layout.io(e))?;
         self.layout.replace(&self.layout.own(&memo_name(key)), &to_json(&memo))?;
         Ok(packed)
@@ -104,9 +114,11 @@ impl Session {
     pub fn remembered(&self, key: Digest) -> Option<PackedLayer> {
         // A memo that cannot be read is as none: it only saves work.
         let bytes = fs::read(self.layout.own(&memo_name(key))).ok()?;
-        let Memo { profile, digest, size, diff_id } = serde_json::from_slice(&bytes).ok()?;
+        let Memo { profile, digest, size, diff_id, check } = serde_json::from_slice(&bytes).ok()?;
         let profile = Profile::ALL.into_iter().find(|p| p.name() == profile)?;
-        self.layout.has(digest, size).then_some(PackedLayer { profile, digest, size, diff_id })
+        let packed = PackedLayer { profile, digest, size, diff_id };
+        let intact = Memo::new(key, &packed).check == check;
+        (intact && self.layout.has(digest, size)).then_some(packed)
     }
 
     /// A directory for what is not a blob yet; gone when dropped.

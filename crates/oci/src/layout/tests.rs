@@ -105,6 +105,41 @@ fn an_unchanged_layer_is_packed_once() {
     let memo = layout.own(&format!("layers-v1/{}", layer(b"1").key(Profile::Gzip1, F)));
     fs::write(&memo, b"garbage").expect("written");
     assert_eq!(packed(&session, b"1"), one, "nor is garbage");
+    let text = fs::read_to_string(&memo).expect("written again");
+    let other = text.replace(&one.diff_id.to_string(), &one.digest.to_string());
+    assert_ne!(text, other);
+    fs::write(&memo, other).expect("written");
+    assert_eq!(packed(&session, b"1"), one, "nor one that was changed");
+}
+
+#[test]
+fn all_damage_is_found_by_reading() {
+    let (_dir, layout) = layout();
+    let image = add(&layout, b"1", &["web:1"]);
+    add(&layout, b"2", &[]);
+    let good = layout.check().expect("readable");
+    assert_eq!((good.blobs, good.damaged.len(), good.incomplete.len()), (6, 0, 0));
+    let (manifest, _) = layout.manifest(&image.manifest.descriptor).expect("readable");
+    let layer = manifest.layers[0].digest;
+    let mut bytes = fs::read(layout.blob_path(layer)).expect("there");
+    bytes[20] ^= 1;
+    fs::write(layout.blob_path(layer), bytes).expect("written");
+    let found = layout.check().expect("readable");
+    let incomplete = vec!["web:1".to_owned()];
+    assert_eq!((found.blobs, found.damaged, found.incomplete), (5, vec![layer], incomplete));
+    add(&layout, b"1", &["web:1"]);
+    assert_eq!(layout.check().expect("readable"), good, "made again");
+}
+
+#[test]
+fn an_index_that_is_gone_is_empty() {
+    let (_dir, layout) = layout();
+    add(&layout, b"1", &["web:1"]);
+    fs::remove_file(layout.index_path()).expect("there");
+    let layout = Layout::open_or_create(layout.dir()).expect("a layout");
+    assert!(names(&layout).is_empty());
+    add(&layout, b"1", &["web:1"]);
+    assert_eq!(names(&layout), [["web:1"]]);
 }
 
 #[test]
