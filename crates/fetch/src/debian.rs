@@ -1,6 +1,7 @@
 //! Debian repositories: which packages a list of names means, where their files are, and how they are installed.
 
 pub mod deb;
+pub(crate) mod fuzz;
 pub mod install;
 mod keyring;
 mod lock;

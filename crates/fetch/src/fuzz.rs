@@ -1,24 +1,40 @@
-//! The readers of foreign archives, one entry point each, for fuzzers.
+//! The readers of foreign archives and indexes, one entry point each, for fuzzers.
 //!
 //! A reader must end, must not panic, must stay within its limits, and what it accepts must be a tree.
 
-use std::{io, sync::LazyLock};
+use std::{
+    io::{self, Read},
+    sync::LazyLock,
+};
 
-use reimage_castore::{Patterns, Sha256, Store, Tree};
+use reimage_castore::{FuzzTarget, Patterns, Sha256, Store, Tree};
 use tempfile::TempDir;
 
 use crate::{
     Limits,
-    debian::deb::{Control, Package, UnpackOptions, unpack_deb},
+    archive::decompress,
+    debian::{
+        deb::{Control, Package, UnpackOptions, unpack_deb},
+        fuzz::{inrelease, keyring, packages, relation, release, sources, status, version},
+    },
     unpack,
 };
 
-/// A reader by its name.
-pub type FuzzTarget = (&'static str, fn(&[u8]));
-
-/// All readers of archives of this crate.
-pub const FUZZ_TARGETS: [FuzzTarget; 3] =
-    [("archive", archive), ("deb", deb), ("control", control)];
+/// All readers of this crate.
+pub const FUZZ_TARGETS: &[FuzzTarget] = &[
+    ("stream", stream),
+    ("archive", archive),
+    ("deb", deb),
+    ("control", control),
+    ("packages", packages),
+    ("status", status),
+    ("relation", relation),
+    ("version", version),
+    ("release", release),
+    ("inrelease", inrelease),
+    ("keyring", keyring),
+    ("apt-sources", sources),
+];
 
 const LIMITS: Limits = Limits { bytes: 1 << 20, entries: 1000 };
 
@@ -27,6 +43,13 @@ static STORE: LazyLock<(Store, TempDir)> = LazyLock::new(|| {
     let directory = tempfile::tempdir().expect("fuzzers have a temporary directory");
     (Store::open(directory.path().join("store")).expect("it is empty"), directory)
 });
+
+/// gzip, bzip2, xz, lzma, zstd.
+fn stream(bytes: &[u8]) {
+    if let Ok(reader) = decompress(bytes) {
+        let _ = io::copy(&mut reader.take(LIMITS.bytes), &mut io::sink());
+    }
+}
 
 fn archive(bytes: &[u8]) {
     for strip in [0, 1] {

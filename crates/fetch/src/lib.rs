@@ -9,6 +9,6 @@ mod sources;
 
 pub use archive::{ArchiveError, Limits, Refusal, unpack};
 pub use bundle::{Bundle, BundleError, BundleWriter};
-pub use fuzz::{FUZZ_TARGETS, FuzzTarget};
+pub use fuzz::FUZZ_TARGETS;
 pub use http::{Downloader, Expected, Fetched, HttpConfig, HttpError, Progress, Proxies};
 pub use sources::{Sources, SourcesConfig};

@@ -3,12 +3,14 @@
 //! A [`Spec`] is what a user wrote, extracted from Nickel; a [`Lock`] pins what it names; a [`Plan`] is the
 //! two together: what is to be built, in order. **Invariant:** this crate opens no file.
 
+mod fuzz;
 mod lock;
 mod mode;
 mod plan;
 mod size;
 mod spec;
 
+pub use fuzz::FUZZ_TARGETS;
 pub use lock::{DebianPin, DebianRequest, HttpPin, Lock, LockError, PackagePin};
 pub use mode::{Mode, ModeError};
 pub use plan::{Pin, Plan, PlanError};

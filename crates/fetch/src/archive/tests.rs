@@ -319,16 +319,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn damage_is_an_error_or_a_tree(at in 0..4096_usize, byte: u8, cut in 0..8192_usize) {
-        let mut bytes = good();
-        let (at, cut) = (at % bytes.len(), cut.min(bytes.len()));
-        bytes[at] = byte;
-        for (_, target) in crate::FUZZ_TARGETS {
-            target(&bytes[..cut]);
-        }
-    }
-
-    #[test]
     fn what_is_packed_comes_out(names in proptest::collection::btree_map("[a-c]/[a-c]{1,3}", ".{0,40}", 0..9)) {
         let members: Vec<_> = names.iter().map(|(name, data)| file(name, data)).collect();
         prop_assume!(!members.is_empty());

@@ -116,7 +116,12 @@ impl Release {
     }
 
     /// Reads the text of a Release file whose origin is known.
-    fn parse(name: &str, text: &str, wanted: &str, signer: String) -> Result<Self, ReleaseError> {
+    pub(super) fn parse(
+        name: &str,
+        text: &str,
+        wanted: &str,
+        signer: String,
+    ) -> Result<Self, ReleaseError> {
         let format = |source| ReleaseError::Format { name: name.to_owned(), source };
         let paragraph = BorrowedParagraphIter::new(text).next().ok_or_else(|| format(None))?;
         let paragraph = paragraph.map_err(|source| format(Some(source)))?;
@@ -161,7 +166,12 @@ impl Release {
         })
     }
 
-    fn check(&self, name: &str, text: &str, check: &ReleaseCheck) -> Result<(), ReleaseError> {
+    pub(super) fn check(
+        &self,
+        name: &str,
+        text: &str,
+        check: &ReleaseCheck,
+    ) -> Result<(), ReleaseError> {
         let until = text.lines().find_map(|line| line.strip_prefix("Valid-Until:")).map(str::trim);
         if let Some(until) = until.filter(|_| check.valid_until) {
             let end = date(until).ok_or_else(|| ReleaseError::Field {

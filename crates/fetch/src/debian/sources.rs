@@ -187,7 +187,7 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, SourcesError> {
 }
 
 /// Parses one-line sources: `deb [option=value …] URL SUITE COMPONENT…`.
-fn parse_list(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError> {
+pub(super) fn parse_list(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError> {
     let mut sources = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let content = line.split('#').next().unwrap_or_default().trim();
@@ -230,7 +230,7 @@ fn line_error(path: &Path, number: usize, line: &str) -> SourcesError {
 }
 
 /// Parses sources in the deb822 format.
-fn parse_sources(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError> {
+pub(super) fn parse_sources(path: &Path, text: &str) -> Result<Vec<AptSource>, SourcesError> {
     let mut sources = Vec::new();
     for paragraph in BorrowedParagraphIter::new(text) {
         let paragraph =
@@ -287,7 +287,7 @@ fn truth(word: &str) -> bool {
 }
 
 /// Reads the settings of a configuration file: `A::B "c";` and `A { B "c"; };`.
-fn settings(text: &str, into: &mut BTreeMap<String, String>) {
+pub(super) fn settings(text: &str, into: &mut BTreeMap<String, String>) {
     let (mut scopes, mut words): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for token in tokens(text) {
         match token {
