@@ -1,6 +1,6 @@
 //! Errors and warnings about a spec: what is wrong, where it was written, what to do.
 
-use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Range, sync::Arc};
 
 use codespan_reporting::{
     diagnostic as codespan,
@@ -107,8 +107,11 @@ impl Diagnostics {
     /// As text, with the lines they point at; `colour`: with ANSI sequences.
     pub fn render(&self, colour: bool) -> String {
         let mut files = SimpleFiles::new();
-        let ids: BTreeMap<&str, usize> =
-            self.sources.iter().map(|(name, text)| (&**name, files.add(name, text))).collect();
+        let ids: BTreeMap<&str, usize> = self
+            .sources
+            .iter()
+            .map(|(name, text)| (&**name, files.add(name, quiet(text))))
+            .collect();
         let mut text = Vec::new();
         let (mut ansi, mut plain);
         let writer: &mut dyn WriteColor = if colour {
@@ -136,6 +139,22 @@ impl Diagnostics {
     }
 }
 
+/// Text in which each control character, which could steer a terminal, is another of the same length: places in it
+/// stay what they are.
+fn quiet(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let quiet = |c: char| match c {
+        '\r' => ' ',
+        c if steers(c) && c.len_utf8() == 1 => '?',
+        c if steers(c) => '¿',
+        c => c,
+    };
+    text.chars().map(quiet).collect()
+}
+
 impl Diagnostic {
     fn codespan(&self, ids: &BTreeMap<&str, usize>) -> codespan::Diagnostic<usize> {
         let severity = match self.severity {
@@ -149,12 +168,15 @@ impl Diagnostic {
                 codespan::LabelStyle::Secondary
             };
             let id = *ids.get(&*label.file)?;
-            Some(codespan::Label::new(style, id, label.span.clone()).with_message(&label.text))
+            Some(
+                codespan::Label::new(style, id, label.span.clone())
+                    .with_message(quiet(&label.text)),
+            )
         };
         codespan::Diagnostic::new(severity)
-            .with_message(&self.message)
+            .with_message(quiet(&self.message))
             .with_labels(self.labels.iter().filter_map(label).collect())
-            .with_notes(self.notes.clone())
+            .with_notes(self.notes.iter().map(|note| quiet(note).into_owned()).collect())
     }
 }
 

@@ -16,6 +16,12 @@ pub enum ProjectError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A directory that is called as a spec is.
+    #[error("`{path}` is a directory, not a spec", path = path.display())]
+    Directory {
+        /// Its path.
+        path: PathBuf,
+    },
     /// It cannot be read.
     #[error("Cannot reach the spec `{path}`", path = path.display())]
     Reach {
@@ -40,7 +46,11 @@ pub struct Project {
 
 /// Finds the project of the spec at `file`: a file, or a directory that holds a `spec.ncl`.
 pub fn find_project(file: &Path) -> Result<Project, ProjectError> {
-    let file = if file.is_dir() { file.join("spec.ncl") } else { file.to_owned() };
+    let inside = file.join("spec.ncl");
+    if file.is_dir() && file.extension().is_some_and(|e| e == "ncl") && !inside.exists() {
+        return Err(ProjectError::Directory { path: file.to_owned() });
+    }
+    let file = if file.is_dir() { inside } else { file.to_owned() };
     let reach = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             ProjectError::Absent { path: file.clone() }
