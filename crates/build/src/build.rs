@@ -204,7 +204,11 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
     let Ok(output) = serde_json::from_slice(&bytes) else { return Ok(None) };
     let there = match &output {
         TargetOutput::Passed => true,
-        TargetOutput::Tree(digest) => context.store.tree_is_complete(digest)?,
+        TargetOutput::Tree(digest) => match context.store.tree_is_complete(digest) {
+            // The tree itself is gone: its steps make it again.
+            Err(error) if error.is_miss().is_some() => false,
+            there => there?,
+        },
         TargetOutput::Image(image) => image::is_there(context.layout, image)?,
     };
     Ok(there.then_some(output))

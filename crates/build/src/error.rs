@@ -155,7 +155,8 @@ impl StepError {
             Self::Failed { place, .. }
             | Self::NotStarted { place, .. }
             | Self::OutputNotWritten { place, .. }
-            | Self::Step { place, .. } => Some(place),
+            | Self::Step { place, .. }
+            | Self::Stack(StackError::NotADirectory { place, .. }) => Some(place),
             Self::Stack(_) | Self::Store(_) | Self::Sandbox(_) => None,
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use reimage_castore::{Diff, Digest, LayError, Store, StoreError, Tree, TreePath, View};
-use reimage_plan::{Plan, StepId};
+use reimage_plan::{Place, Plan, StepId};
 use thiserror::Error;
 
 use crate::debian::STATUS;
@@ -14,7 +14,17 @@ use crate::debian::STATUS;
 /// A stack that cannot be.
 #[derive(Debug, Error)]
 pub enum StackError {
-    /// A step is no layer, or is in the way of what lies below it.
+    /// A file where a layer is wanted.
+    #[error("`{step}` is a {kind}, and a layer is a directory")]
+    NotADirectory {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// A step is in the way of what lies below it.
     #[error("`{step}` cannot be laid here: {source}")]
     Lay {
         /// The step.
@@ -92,7 +102,15 @@ impl Stack {
             }
             Value::Diff(diff, _) => kept(store, self.view().rebase(diff))?,
             Value::Tree(tree, _) => {
-                let lay = |source| StackError::Lay { step: plan.step(step).name.clone(), source };
+                let step = plan.step(step);
+                let lay = |source| match source {
+                    LayError::NotADirectory { kind } => StackError::NotADirectory {
+                        step: step.name.clone(),
+                        place: step.place.clone(),
+                        kind,
+                    },
+                    source => StackError::Lay { step: step.name.clone(), source },
+                };
                 kept(store, self.view().lay(tree).map_err(lay)?)?
             }
         };

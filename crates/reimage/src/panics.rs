@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_panic_is_an_internal_error() {
         let error = catch(|| -> () { panic!("on {}", 7) }).expect_err("it panics");
-        assert_eq!(error.kind, Kind::Internal);
+        assert_eq!((error.kind, error.kind.exit_code()), (Kind::Internal, 70));
         assert!(error.to_string().contains("on 7"), "{error}");
         assert!(error.hints[0].contains("please report"));
     }

@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
     /// Does `work` with all of it, showing what happens.
     pub(crate) fn during<T>(&self, work: impl FnOnce(&Context<'_>) -> T) -> T {
         let bundles = self.bundles.borrow().clone();
-        Progress::during(&self.app.ui, |events: &(dyn Fn(Event) + Sync)| {
+        let done = Progress::during(&self.app.ui, |events: &(dyn Fn(Event) + Sync)| {
             work(&Context {
                 store: &self.store,
                 layout: &self.layout,
@@ -102,7 +102,11 @@ impl<'a> Session<'a> {
                 now: self.app.machine.time(),
                 events,
             })
-        })
+        });
+        for what in self.store.damage() {
+            self.app.ui.warning(format!("Damaged in the store: {what}"));
+        }
+        done
     }
 }
 

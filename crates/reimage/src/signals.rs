@@ -4,7 +4,7 @@
 //! temporary until it is whole; the next process that opens the store sweeps it away.
 
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -42,7 +42,8 @@ pub(crate) fn watch() {
             }
             let mut err = std::io::stderr().lock();
             // The cursor may be hidden by a live display, and its line begun.
-            let _ = err.write_all(b"\r\x1b[K\x1b[?25hInterrupted\n");
+            let tidy: &[u8] = if err.is_terminal() { b"\r\x1b[K\x1b[?25h" } else { b"" };
+            let _ = err.write_all(tidy).and_then(|()| err.write_all(b"Interrupted\n"));
             let code =
                 if signal == SIGINT { Kind::Interrupted.exit_code().into() } else { 128 + signal };
             low_level::exit(code);

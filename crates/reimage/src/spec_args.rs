@@ -84,6 +84,9 @@ impl SpecArgs {
             parse_arg(arg).map_err(|e| CommandError::usage(format!("Bad `--arg`: {e}")))
         });
         let args = args.collect::<Result<Vec<_>, _>>()?;
+        // Half of what is free, so that it is the spec that ends and not another process.
+        let mut limits = EvalLimits::default();
+        limits.memory = limits.memory.min((app.machine.memory / 2).max(256 << 20));
         let mut loaded = Vec::new();
         for Wanted { project, paths, all } in self.wanted(app)? {
             let paths = if all { &[][..] } else { &paths[..] };
@@ -95,7 +98,7 @@ impl SpecArgs {
                 args: &args,
                 sets: &self.overrides.sets,
                 platform: None::<Platform>,
-                limits: EvalLimits::default(),
+                limits,
             })?;
             if !evaluated.warnings.is_empty() {
                 app.ui.diagnostics(&evaluated.warnings);

@@ -21,7 +21,7 @@ use crate::{
 
 pub(crate) use progress::Progress;
 pub(crate) use style::Style;
-pub(crate) use text::{Table, bytes, count, duration, last_lines, plain, short};
+pub(crate) use text::{Table, bytes, count, duration, last_lines, plain, short, visible};
 
 /// What results look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -140,7 +140,8 @@ impl Ui {
         if self.json() {
             self.event(&json!({ "event": "warning", "message": text.as_ref() }));
         } else {
-            self.to_stderr(&format!("{} {}", self.err.warning("warning:"), text.as_ref()));
+            let text = visible(text.as_ref());
+            self.to_stderr(&format!("{} {text}", self.err.warning("warning:")));
         }
     }
 
@@ -176,11 +177,13 @@ impl Ui {
         };
         lines.push(match diagnostics {
             Some(diagnostics) => diagnostics.render(style.enabled()).trim_end().to_owned(),
-            None => format!("{} {error}", style.error("error:")),
+            None => format!("{} {}", style.error("error:"), visible(&error.to_string())),
         });
         let causes = error.causes();
-        lines.extend(causes.iter().map(|c| format!("  {} {c}", style.bold("Caused by:"))));
-        lines.extend(error.hints.iter().map(|hint| format!("{} {hint}", style.hint("hint:"))));
+        let cause = |c: &String| format!("  {} {}", style.bold("Caused by:"), visible(c));
+        lines.extend(causes.iter().map(cause));
+        let hint = |hint: &String| format!("{} {}", style.hint("hint:"), visible(hint));
+        lines.extend(error.hints.iter().map(hint));
         self.to_stderr(&lines.join("\n"));
     }
 

@@ -1,8 +1,10 @@
 //! `reimage cache`: the store itself.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Subcommand};
+use reimage_castore::Verified;
+use reimage_oci::Checked;
 use serde_json::json;
 
 use crate::{
@@ -24,7 +26,7 @@ pub(crate) struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 enum CacheVerb {
-    /// Read every blob and every result, and set aside what is damaged
+    /// Read every blob, result, root and image, and set aside what is damaged
     ///
     /// What is set aside is built again when it is needed. Returns 0 if all is well, else 3.
     #[command(after_help = "Example:\n  reimage cache verify --format json")]
@@ -48,44 +50,70 @@ pub(crate) fn run(args: &CacheArgs, app: &App) -> Result<ExitCode, CommandError>
     let config = app.config()?;
     let store = App::store(&config)?;
     let found = store.verify(true)?;
-    let corrupt: Vec<_> = found.corrupt.iter().map(ToString::to_string).collect();
-    let bad: Vec<_> = found.bad_results.iter().map(ToString::to_string).collect();
+    let images = app.layout()?.check()?;
+    let good = found.is_good() && images.damaged.is_empty() && images.incomplete.is_empty();
     if app.ui.json() {
         app.ui.value(&json!({
-            "good": found.is_good(),
+            "good": good,
             "blobs": found.blobs,
             "bytes": found.bytes,
             "results": found.results,
-            "corrupt": corrupt,
-            "bad_results": bad,
+            "roots": found.roots,
+            "corrupt": texts(&found.corrupt),
+            "bad_results": texts(&found.bad_results),
+            "bad_records": found.bad_records,
+            "bad_roots": found.bad_roots,
             "incomplete": found.incomplete.len(),
             "foreign": found.foreign,
+            "images": {
+                "blobs": images.blobs,
+                "bytes": images.bytes,
+                "damaged": texts(&images.damaged),
+                "incomplete": images.incomplete,
+            },
         }))?;
     } else {
-        for digest in &corrupt {
-            app.ui.line(format!("Damaged blob {digest}: set aside"))?;
-        }
-        for digest in &bad {
-            app.ui.line(format!("Damaged result {digest}: set aside"))?;
-        }
-        for path in &found.foreign {
-            app.ui.line(format!("Not of reimage: {}", path.display()))?;
-        }
-        let incomplete = match found.incomplete.len() {
-            0 => String::new(),
-            count => format!("; {count} results lack a blob and will be made again"),
-        };
-        app.ui.line(format!(
-            "{} blobs ({}) and {} results checked: {}{incomplete}",
-            found.blobs,
-            bytes(found.bytes),
-            found.results,
-            if found.is_good() {
-                "all good".to_owned()
-            } else {
-                format!("{} damaged", corrupt.len() + bad.len())
-            },
-        ))?;
+        print(app, &found, &images)?;
     }
-    Ok(if found.is_good() { ExitCode::SUCCESS } else { Kind::Environment.into() })
+    Ok(if good { ExitCode::SUCCESS } else { Kind::Environment.into() })
+}
+
+fn texts(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
+fn print(app: &App, found: &Verified, images: &Checked) -> Result<(), CommandError> {
+    let paths = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+    let lists: [(&str, Vec<String>, &str); 6] = [
+        ("Damaged blob", texts(&found.corrupt), ": set aside"),
+        ("Damaged result", texts(&found.bad_results), ": set aside"),
+        ("Damaged record", paths(&found.bad_records), ": set aside"),
+        ("Damaged root", paths(&found.bad_roots), ": removed"),
+        ("Damaged image blob", texts(&images.damaged), ": set aside"),
+        ("Image", images.incomplete.clone(), " lacks a blob: build or import it again"),
+    ];
+    let damaged: usize = lists.iter().map(|(_, list, _)| list.len()).sum();
+    for (what, list, then) in lists {
+        for one in list {
+            app.ui.line(format!("{what} {one}{then}"))?;
+        }
+    }
+    for path in &found.foreign {
+        app.ui.line(format!("Not of reimage: {}", path.display()))?;
+    }
+    let incomplete = match found.incomplete.len() {
+        0 => String::new(),
+        count => format!("; {count} results lack a blob and will be made again"),
+    };
+    app.ui.line(format!(
+        "{} blobs ({}), {} results, {} roots and {} image blobs ({}) checked: {}{incomplete}",
+        found.blobs,
+        bytes(found.bytes),
+        found.results,
+        found.roots,
+        images.blobs,
+        bytes(images.bytes),
+        if damaged == 0 { "all good".to_owned() } else { format!("{damaged} damaged") },
+    ))?;
+    Ok(())
 }

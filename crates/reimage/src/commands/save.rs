@@ -108,9 +108,10 @@ impl SaveArgs {
         aside.push(format!(".{}.new", std::process::id()));
         let mut file: File = fs_err::File::create(&aside)?.into();
         let written = self.archive(here, &mut file).map_err(CommandError::from);
-        let written = written
-            .and_then(|()| Ok(file.sync_all()?))
-            .and_then(|()| Ok(fs_err::rename(&aside, path)?));
+        let written = written.and_then(|()| {
+            file.sync_all()?;
+            Ok(fs_err::rename(&aside, path)?)
+        });
         if written.is_err() {
             // The error that is on its way says all that matters.
             let _ = fs_err::remove_file(&aside);

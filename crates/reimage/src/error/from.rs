@@ -2,8 +2,8 @@
 
 use std::{error::Error, io, sync::Arc};
 
-use reimage_build::{BuildError, StepError};
-use reimage_castore::StoreError;
+use reimage_build::{BuildError, StackError, StepError};
+use reimage_castore::{LocalError, StoreError};
 use reimage_fetch::{ArchiveError, HttpError};
 use reimage_oci::{LayoutError, ReferenceError};
 use reimage_plan::{LockError, PlanError};
@@ -53,21 +53,25 @@ pub(crate) fn store_hint(error: &StoreError) -> Option<&'static str> {
 
 impl From<reimage_sandbox::Error> for CommandError {
     fn from(error: reimage_sandbox::Error) -> Self {
-        use reimage_sandbox::Error;
-        let hint = match &error {
-            Error::Unavailable { .. } | Error::Setup { .. } => {
-                "`reimage doctor` looks at what this machine lacks"
-            }
-            Error::Start { .. } => NOT_STARTED,
-            Error::Invalid { .. } | Error::Monitor { .. } => "",
-        };
-        let kind = match &error {
-            Error::Start { .. } => Kind::Step,
-            Error::Invalid { .. } => Kind::Internal,
-            _ => Kind::Environment,
-        };
+        let (kind, hint) = sandbox(&error);
         let command = Self::wrap(kind, error);
-        if hint.is_empty() { command } else { command.hint(hint) }
+        match hint {
+            Some(hint) => command.hint(hint),
+            None => command,
+        }
+    }
+}
+
+/// Whose fault it is that a command could not be run, and what to do.
+fn sandbox(error: &reimage_sandbox::Error) -> (Kind, Option<&'static str>) {
+    use reimage_sandbox::Error;
+    match error {
+        Error::Unavailable { .. } | Error::Setup { .. } => {
+            (Kind::Environment, Some("`reimage doctor` looks at what this machine lacks"))
+        }
+        Error::Start { .. } => (Kind::Step, Some(NOT_STARTED)),
+        Error::Invalid { .. } => (Kind::Internal, None),
+        Error::Monitor { .. } => (Kind::Environment, None),
     }
 }
 
@@ -83,7 +87,7 @@ impl From<SpecError> for CommandError {
 impl From<ProjectError> for CommandError {
     fn from(error: ProjectError) -> Self {
         let kind = match &error {
-            ProjectError::Absent { .. } => Kind::Usage,
+            ProjectError::Absent { .. } | ProjectError::Directory { .. } => Kind::Usage,
             ProjectError::Reach { .. } => Kind::Environment,
         };
         Self::wrap(kind, error)
@@ -149,12 +153,20 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             let hint = store_hint(error).map(str::to_owned);
             (Kind::Environment, hint.into_iter().collect(), Detail::None)
         }
-        StepError::Sandbox(_) => {
-            let hint = "`reimage doctor` looks at what this machine lacks".to_owned();
-            (Kind::Environment, vec![hint], Detail::None)
+        StepError::Sandbox(source) => {
+            let (kind, hint) = sandbox(source);
+            (kind, hint.map(str::to_owned).into_iter().collect(), Detail::None)
         }
         StepError::Step { source, .. } if environmental(&**source) => {
-            (Kind::Environment, Vec::new(), Detail::None)
+            let hint = cause::<StoreError>(&**source).and_then(store_hint);
+            (Kind::Environment, hint.map(str::to_owned).into_iter().collect(), Detail::None)
+        }
+        StepError::Stack(StackError::NotADirectory { step, .. }) => {
+            let name = step.rsplit('.').next().unwrap_or(step);
+            let hint = format!(
+                "say where it goes: `re.copy {{ from = {step}, to = \"/usr/bin/{name}\" }}`"
+            );
+            (Kind::Spec, vec![hint], Detail::None)
         }
         StepError::Step { step, source, .. } if other_content(&**source) => {
             let hint = format!("`reimage lock --update {step}` pins what it gives now");
@@ -174,20 +186,30 @@ const WROTE: usize = 3;
 
 /// Whether an error, or what caused it, is the machine's: its network, its disk.
 fn environmental(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = cause::<HttpError>(error) {
+        return !error.is_other_content();
+    }
+    if let Some(error) = cause::<ArchiveError>(error) {
+        return matches!(error, ArchiveError::Store { .. });
+    }
+    cause::<io::Error>(error).is_some() || cause::<StoreError>(error).is_some()
+}
+
+/// The error itself, or what caused it, if it is of this kind.
+fn cause<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<HttpError>() {
-            return !error.is_other_content();
-        }
-        if let Some(error) = error.downcast_ref::<ArchiveError>() {
-            return matches!(error, ArchiveError::Store { .. });
-        }
-        if error.is::<io::Error>() || error.is::<StoreError>() {
-            return true;
+        // A transparent error is not its own source.
+        let local = error.downcast_ref::<LocalError>().and_then(|local| match local {
+            LocalError::Store(store) => (store as &dyn Error).downcast_ref(),
+            _ => None,
+        });
+        if let Some(found) = local.or_else(|| error.downcast_ref()) {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }
 
 /// Whether a server has something else than what was locked.
@@ -210,6 +232,8 @@ impl From<LayoutError> for CommandError {
             LayoutError::Ambiguous { .. } => {
                 Self::wrap(Kind::Usage, error).hint("write more digits of it")
             }
+            LayoutError::Json { .. } => Self::wrap(Kind::Environment, error)
+                .hint("move it away: blobs stay, and each image is listed again once it is built or imported"),
             _ => Self::wrap(Kind::Environment, error),
         }
     }

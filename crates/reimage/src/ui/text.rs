@@ -1,6 +1,6 @@
 //! Numbers, durations, tables and foreign text as people read them.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// Bytes in decimal units: `999 B`, `1.2 kB`, `34.5 MB`.
 pub(crate) fn bytes(count: u64) -> String {
@@ -37,6 +37,19 @@ pub(crate) fn duration(time: Duration) -> String {
 pub(crate) fn short(digest: &str) -> &str {
     let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
     hex.get(..12).unwrap_or(hex)
+}
+
+/// A message that may quote foreign text: control characters other than ends of lines are written out.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let mut visible = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { visible.extend(c.escape_debug()) } else { visible.push(c) }
+    }
+    visible.into()
 }
 
 /// The last `count` lines of what a step wrote: not valid UTF-8 replaced, what moves the cursor taken out.
@@ -148,6 +161,12 @@ mod tests {
         assert_eq!(plain("\x1b"), "");
         assert_eq!(last_lines(b"a\nb\n\xff\n", 2), ["b", "\u{fffd}"]);
         assert_eq!(last_lines(b"", 5), Vec::<String>::new());
+    }
+
+    #[test]
+    fn messages_cannot_steer_the_terminal() {
+        assert_eq!(visible("no `a`\n = b\tc"), "no `a`\n = b\tc");
+        assert_eq!(visible("no `\x1b[31ma\u{9b}\0`"), "no `\\u{1b}[31ma\\u{9b}\\0`");
     }
 
     #[test]
