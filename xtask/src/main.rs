@@ -5,6 +5,7 @@
 mod bench;
 mod check;
 mod command;
+mod fuzz;
 mod metadata;
 mod oracle;
 mod repro;
@@ -25,6 +26,8 @@ usage: cargo xtask VERB [ARGUMENT..]
   oracle [PART..] [--full] [--verbose]
                  Debian's own tools give the same: roots, packages (with --full), choices
   bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, start
+  fuzz [TARGET..] [--seconds N]
+                 every parser of foreign bytes under libFuzzer, for a minute each
   ci             check and test, as CI runs them";
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         "repro" => repro::repro(&rest),
         "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
+        "fuzz" => fuzz::fuzz(&rest),
         "ci" => check::check()
             .and_then(|()| setup::install(&setup::TESTS))
             .and_then(|()| command::test(&rest)),

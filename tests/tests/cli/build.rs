@@ -119,6 +119,66 @@ fn an_output_that_was_not_written() {
 }
 
 #[test]
+fn a_file_as_a_layer_that_only_the_build_can_see() {
+    let env = with_steps(
+        r#"    tool | re.Copy = { from = root, path = "/bin/cat", to = "/" },
+    bad | re.Run = { from = [root, tool], script = "true" },"#,
+    );
+    assert_snapshot!(env.reimage(["build", "steps.bad"]), @"
+    ------- stderr -------
+    error: `steps.tool` is a file, and a layer is a directory
+    hint: say where it goes: `re.copy { from = steps.tool, to = \"/usr/bin/tool\" }`
+    hint: it is written at spec.ncl:5:21
+    [exit status: 1]
+    ");
+}
+
+#[test]
+fn a_source_that_the_lock_does_not_pin() {
+    let env = TestEnv::new();
+    env.file("reimage.lock", "version = 1\n").file("spec.ncl", r#"let re = import "reimage.ncl" in
+{ exports.tini | re.Copy = { from = re.http { url = "https://example.org/v0.19/tini" } } } | re.Spec
+"#);
+    let ran = env.reimage(["build"]);
+    assert_eq!(ran.to_string(), env.reimage(["build", "--locked"]).to_string());
+    assert_snapshot!(ran, @"
+    ------- stderr -------
+    error: `https://example.org/v0.19/tini` is not in reimage.lock
+    hint: run `reimage lock`
+    hint: it is written at spec.ncl:2:45
+    [exit status: 1]
+    ");
+}
+
+#[test]
+fn a_program_that_cannot_be_started() {
+    let env = with_steps(
+        r#"    absent | re.Run = { from = root, command = ["nowhere"] },
+    text | re.Run = { from = [root, re.files { files."/bin/text" = { text = "no program", chmod = "0755" } }], command = ["/bin/text"] },"#,
+    );
+    assert_snapshot!(env.reimage(["build", "steps.absent"]), @"
+    ------- stderr -------
+       start steps.absent
+    error: Step `steps.absent` cannot be run
+      Caused by: Cannot start `nowhere`
+      Caused by: No such file or directory (os error 2)
+    hint: is the program in the root, and the library loader that it names?
+    hint: it is written at spec.ncl:5:23
+    [exit status: 2]
+    ");
+    assert_snapshot!(env.reimage(["build", "steps.text"]), @"
+    ------- stderr -------
+       start steps.text
+    error: Step `steps.text` cannot be run
+      Caused by: Cannot start `/bin/text`
+      Caused by: Exec format error (os error 8)
+    hint: is the program in the root, and the library loader that it names?
+    hint: it is written at spec.ncl:6:21
+    [exit status: 2]
+    ");
+}
+
+#[test]
 fn steps_show_their_output_if_asked() {
     let env = with_steps(r#"    good | re.Run = { from = root, script = "echo one; echo two" },"#);
     let ran = env.reimage(["build", "-v", "steps.good"]).expect(0);

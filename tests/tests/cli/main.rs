@@ -25,6 +25,7 @@ macro_rules! modules {
 modules!(
     archives,
     arguments,
+    bad_input,
     baseline,
     build,
     bundle,
@@ -32,6 +33,7 @@ modules!(
     completions,
     config,
     doctor,
+    exit_codes,
     graph,
     http,
     images,
@@ -40,5 +42,7 @@ modules!(
     plan,
     run,
     steps,
-    times
+    store_faults,
+    times,
+    together
 );
