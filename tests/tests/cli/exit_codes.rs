@@ -1,7 +1,5 @@
 //! docs/exit-codes.md: one command for each code but 70, which no command asks for: a panic of a test gives that.
 
-use reimage_tests::TestEnv;
-
 use crate::build::with_steps;
 
 #[test]

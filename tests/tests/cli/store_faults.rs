@@ -71,7 +71,7 @@ fn no_permission() {
     let env = step();
     fs_err::create_dir(env.path("shut")).expect("ours");
     let _ = env.as_plain_user(["--version"]);
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
     fs_err::set_permissions(env.path("shut"), mode).expect("ours");
     let ran = env.as_plain_user(["build", "--store", "shut/store"]);
     // So that it can be taken away by whoever made it.
