@@ -151,34 +151,6 @@ fn a_source_that_the_lock_does_not_pin() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started() {
-    let env = with_steps(
-        r#"    absent | re.Run = { from = root, command = ["nowhere"] },
-    text | re.Run = { from = [root, re.files { files."/bin/text" = { text = "no program", chmod = "0755" } }], command = ["/bin/text"] },"#,
-    );
-    assert_snapshot!(env.reimage(["build", "steps.absent"]), @"
-    ------- stderr -------
-       start steps.absent
-    error: Step `steps.absent` cannot be run
-      Caused by: Cannot start `nowhere`
-      Caused by: No such file or directory (os error 2)
-    hint: is the program in the root, and the library loader that it names?
-    hint: it is written at spec.ncl:5:23
-    [exit status: 2]
-    ");
-    assert_snapshot!(env.reimage(["build", "steps.text"]), @"
-    ------- stderr -------
-       start steps.text
-    error: Step `steps.text` cannot be run
-      Caused by: Cannot start `/bin/text`
-      Caused by: Exec format error (os error 8)
-    hint: is the program in the root, and the library loader that it names?
-    hint: it is written at spec.ncl:6:21
-    [exit status: 2]
-    ");
-}
-
-#[test]
 fn steps_show_their_output_if_asked() {
     let env = with_steps(r#"    good | re.Run = { from = root, script = "echo one; echo two" },"#);
     let ran = env.reimage(["build", "-v", "steps.good"]).expect(0);
