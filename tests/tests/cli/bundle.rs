@@ -62,7 +62,7 @@ fn a_clone_builds_when_the_servers_are_gone() {
 
     let other = clone(&env);
     assert_eq!(other.reimage(["build", "--offline", "--locked"]).expect(0).out(), built);
-    assert_eq!(clone(&env).as_plain_user(&["build", "--offline"]).expect(0).out(), built);
+    assert_eq!(clone(&env).as_plain_user(["build", "--offline"]).expect(0).out(), built);
     vendor(&clone(&env), &["--offline"], "; 0 written, 0 removed");
 }
 

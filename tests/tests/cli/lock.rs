@@ -412,7 +412,7 @@ fn a_lock_that_cannot_be_written() {
     other.file("spec.ncl", spec(&[("a", http(&server, "/a"))]));
     let name = format!("{}/work#", other.root().display());
     for verb in ["lock", "build"] {
-        let ran = env.as_plain_user(&[verb, &name]).expect(3);
+        let ran = env.as_plain_user([verb, &name]).expect(3);
         let text = ran.err().replace(&other.root().display().to_string(), "[OTHER]");
         let error: Vec<_> = text.lines().skip_while(|line| !line.starts_with("error: ")).collect();
         assert_eq!(error[0], "error: Cannot write the lock `[OTHER]/work/reimage.lock`", "{text}");
