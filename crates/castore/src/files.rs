@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn paths_are_shown_on_one_line() {
         assert_eq!(shown(Path::new("/a b/ä\n\x1b[31m\t")), "/a b/ä\\n\\u{1b}[31m\\t");
-        let long = format!("/{}/end", "d/".repeat(2000));
+        let long = format!("/{}end", "d/".repeat(2000));
         assert_eq!(
             shown(Path::new(&long)),
             format!("/{}d…{}/end", "d/".repeat(74), "/d".repeat(73))

@@ -72,7 +72,8 @@ fn refused(archive: &[u8]) -> String {
     let ran = ran.expect(1);
     assert!(!env.path("out").exists(), "nothing of it is written");
     let text = ran.err();
-    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let text = text.strip_prefix("  failed exports.tree\n").unwrap_or(&text);
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     let rest = rest.lines().filter(|line| !line.starts_with("  Caused by: "));
     assert_eq!(rest.collect::<Vec<_>>(), ["hint: it is written at spec.ncl:2:27"], "{text}");
     let head = "error: Step `exports.tree`: ";

@@ -126,9 +126,10 @@ fn a_file_as_a_layer_that_only_the_build_can_see() {
     );
     assert_snapshot!(env.reimage(["build", "steps.bad"]), @"
     ------- stderr -------
+      failed steps.bad
     error: `steps.tool` is a file, and a layer is a directory
     hint: say where it goes: `re.copy { from = steps.tool, to = \"/usr/bin/tool\" }`
-    hint: it is written at spec.ncl:5:21
+    hint: it is written at spec.ncl:5:22
     [exit status: 1]
     ");
 }

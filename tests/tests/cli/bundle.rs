@@ -45,8 +45,8 @@ fn files(env: &TestEnv) -> Vec<std::path::PathBuf> {
 fn a_clone_builds_when_the_servers_are_gone() {
     let env = TestEnv::new();
     let (server, mirror) = (constant(), Mirror::new(&[
-        Deb::new("tool", "1").field("Depends: lib").file("usr/tool", "tool"),
-        Deb::new("lib", "2").file("usr/lib", "lib"),
+        Deb::new("tool", "1").field("Depends: lib").file("usr/share/tool", "tool"),
+        Deb::new("lib", "2").file("usr/share/lib", "lib"),
     ]));
     mirror.configure(&env);
     env.file("spec.ncl", spec(&[("file", http(&server, "/a")), ("root", debian("[\"tool\"]"))]));
@@ -80,6 +80,7 @@ fn a_damaged_file_is_never_served() {
     assert_snapshot!(clone(&env).reimage(["build", "--offline"]), @"
     ------- stderr -------
     warning: steps.file: `[ROOT]/work/reimage.lock.d/sha256/6a50dc8584134c7de537c0052ff6d236bf874355e050c90523e0c5ff2a543a28` is damaged: it has digest sha256:73834addcec75fafd7d73717ca1614a1324652ffa70b4b6c44fa359ae5a69dab; `reimage lock --vendor` repairs it
+      failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a is neither in the store nor in a lock bundle, and `--offline` forbids to fetch it
     hint: it is written at spec.ncl:4:20
     [exit status: 3]
@@ -99,6 +100,7 @@ fn a_damaged_file_is_never_served() {
     fs_err::remove_file(file).expect("ours");
     assert_snapshot!(clone(&env).reimage(["build", "--offline"]), @"
     ------- stderr -------
+      failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a is neither in the store nor in a lock bundle, and `--offline` forbids to fetch it
     hint: it is written at spec.ncl:4:20
     [exit status: 3]

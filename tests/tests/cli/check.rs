@@ -34,7 +34,7 @@ fn for_editors() {
 { steps = { app | re.Run = { from = "base", script = "true" } } } | re.Spec"#);
     let ran = env.reimage(["check", "--format", "json"]).expect(1);
     assert!(ran.stdout.is_empty());
-    assert_snapshot!(ran.err(), @r#"{"causes":[],"diagnostics":[{"labels":[{"column":39,"end_column":45,"end_line":2,"file":"spec.ncl","line":2,"primary":true,"text":""}],"message":"`from`: expected a step or a list of steps, got the string `base`","notes":["refer to a step by its field, without quotes: `from = base` or `from = [base, deps]`"],"severity":"error"}],"event":"error","exit":1,"hints":[],"kind":"spec","message":"error: `from`: expected a step or a list of steps, got the string `base`\n  ┌─ spec.ncl:2:39\n  │\n2 │ { steps = { app | re.Run = { from = \"base\", script = \"true\" } } } | re.Spec\n  │                                     ^^^^^^\n  │\n  = refer to a step by its field, without quotes: `from = base` or `from = [base, deps]`"}"#);
+    assert_snapshot!(ran.err(), @r#"{"causes":[],"diagnostics":[{"labels":[{"column":37,"end_column":43,"end_line":2,"file":"spec.ncl","line":2,"primary":true,"text":""}],"message":"`from`: expected a step or a list of steps, got the string `base`","notes":["refer to a step by its field, without quotes: `from = base` or `from = [base, deps]`"],"severity":"error"}],"event":"error","exit":1,"hints":[],"kind":"spec","message":"error: `from`: expected a step or a list of steps, got the string `base`\n  ┌─ spec.ncl:2:37\n  │\n2 │ { steps = { app | re.Run = { from = \"base\", script = \"true\" } } } | re.Spec\n  │                                     ^^^^^^\n  │\n  = refer to a step by its field, without quotes: `from = base` or `from = [base, deps]`"}"#);
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn a_broken_lock() {
     assert_snapshot!(env.reimage(["check"]), @"
     ------- stderr -------
     error: The lock `[ROOT]/work/reimage.lock` cannot be read
-      Caused by: Line 1 is the mark of an unresolved merge; take one side and run `reimage lock`, which adds what is missing
-    hint: take it back from version control, or delete it and run `reimage lock`
+      Caused by: Line 1 is the mark of an unresolved merge
+    hint: take one side of the merge as it is, then run `reimage lock`: it adds what is missing
     [exit status: 1]
     ");
 }

@@ -23,7 +23,7 @@ fn for_programs() {
 #[test]
 fn an_empty_store_is_good() {
     let ran = TestEnv::new().reimage(["cache", "verify"]).expect(0);
-    assert_eq!(ran.out(), "0 blobs (0 B) and 0 results checked: all good");
+    assert_eq!(ran.out(), "0 blobs (0 B), 0 results, 0 roots and 0 image blobs (0 B) checked: all good");
 }
 
 /// A machine that can run no step: what `build` and `doctor` say. `prepare` makes it, in shell, and runs `$@`.

@@ -39,6 +39,7 @@ fn what_is_not_what_was_locked() {
     assert_snapshot!(env.reimage(["build", "--store", "empty"]), @"
     ------- stderr -------
      fetched http://127.0.0.1:[PORT]/a 4 B
+      failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a has digest sha256:b5c1fb2efc6d6b4674c2fdcc48ce01b43a3b7c03763c0c3355de0099ee0f8c73, not sha256:770e607624d689265ca6c44884d0807d9b054d23c473c106c72be9de08b7376c: it changed since it was locked, or on its way
     hint: `reimage lock --update steps.file` pins what it gives now
     hint: it is written at spec.ncl:4:20
@@ -49,6 +50,7 @@ fn what_is_not_what_was_locked() {
     let _ = env.reimage(["lock"]).expect(0);
     assert_snapshot!(env.reimage(["build", "--store", "empty"]), @"
     ------- stderr -------
+      failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a has 2 bytes, not 1: it changed since it was locked, or on its way
     hint: `reimage lock --update steps.file` pins what it gives now
     hint: it is written at spec.ncl:4:20
@@ -59,6 +61,7 @@ fn what_is_not_what_was_locked() {
     let _ = env.reimage(["lock"]).expect(0);
     assert_snapshot!(env.reimage(["build", "--store", "empty"]), @"
     ------- stderr -------
+      failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a is larger than the 1 bytes that are expected
     hint: it is written at spec.ncl:4:20
     [exit status: 3]

@@ -109,6 +109,7 @@ fn locked_makes_no_lock_and_offline_opens_no_socket() {
     let _ = env.reimage(["lock"]).expect(0);
     assert_snapshot!(env.reimage(["build", "--offline", "--store", "empty"]), @"
     ------- stderr -------
+      failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a is neither in the store nor in a lock bundle, and `--offline` forbids to fetch it
     hint: it is written at spec.ncl:4:20
     [exit status: 3]

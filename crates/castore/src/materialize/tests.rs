@@ -206,8 +206,8 @@ fn what_was_changed_is_found_and_laid_out_again() {
             fs::remove_file(root.join("l")).expect("ours");
             std::os::unix::fs::symlink("a", root.join("l")).expect("ours");
         }),
-        ("a seal of another", &|| {
-            let seal = Seal { diff: Digest::EMPTY, stats: Digest::EMPTY };
+        ("a seal of something else", &|| {
+            let seal = Seal { diff: digest, stats: Digest::EMPTY };
             fs::write(root.with_file_name(SEAL), seal.encode()).expect("ours");
         }),
     ];

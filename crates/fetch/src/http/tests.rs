@@ -267,6 +267,7 @@ fn follows_redirects_but_not_for_ever() {
     let mut file = tempfile::tempfile().unwrap();
     fetch(&[server.url("/there")], exact(b"x"), &mut file).unwrap();
     for path in ["/file", "/loop"] {
+        let mut file = tempfile::tempfile().unwrap();
         let error = fetch(&[server.url(path)], exact(b"x"), &mut file).unwrap_err();
         assert!(!error.is_missing(), "{path}: {error}");
     }

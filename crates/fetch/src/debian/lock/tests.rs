@@ -196,7 +196,8 @@ fn locks_without_a_connection_what_it_has_seen() {
     assert_eq!(
         cause,
         server.url(
-            "/dists/hammer/InRelease is not in the store, and `--offline` forbids to fetch it"
+            "/dists/hammer/InRelease is neither in the store nor in a lock bundle, and `--offline` forbids to \
+             fetch it"
         )
     );
 }
