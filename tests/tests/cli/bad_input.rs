@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     os::unix::{
         ffi::OsStrExt,
-        fs::{PermissionsExt, symlink},
+        fs::symlink,
         net::UnixListener,
     },
     process::Command,
