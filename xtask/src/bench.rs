@@ -17,6 +17,7 @@ use std::{
 
 use crate::{
     command::{output, run},
+    machine::remove,
     setup,
 };
 
@@ -136,14 +137,4 @@ fn write(path: &Path, content: &str) -> Result<(), String> {
         fs::create_dir_all(parent).map_err(|e| format!("{}: {e}", parent.display()))?;
     }
     fs::write(path, content).map_err(|e| format!("{}: {e}", path.display()))
-}
-
-/// Removes a directory, if it is there.
-fn remove(path: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("{}: {error}", path.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod command;
 mod fuzz;
+mod machine;
 mod metadata;
 mod oracle;
 mod repro;

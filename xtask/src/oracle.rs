@@ -17,7 +17,8 @@ use crate::{
         SUITE,
         packages::{of_lock, repository},
     },
-    command::{output, run, status},
+    command::{run, status},
+    machine::{remove, required},
     setup,
 };
 
@@ -297,30 +298,4 @@ impl Drop for Work {
 
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     status(Command::new("cp").args(["-a", "--reflink=auto"]).args([from, to]))
-}
-
-/// Removes a directory, if it is there.
-fn remove(path: &Path) -> Result<(), String> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(format!("{}: {error}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Names of the required packages of the suite.
-fn required() -> Result<BTreeSet<String>, String> {
-    let text = output("apt-cache", &["dumpavail"])?;
-    let mut names = BTreeSet::new();
-    for paragraph in text.split("\n\n") {
-        let field = |name: &str| paragraph.lines().find_map(|line| line.strip_prefix(name));
-        if field("Priority: ") == Some("required") {
-            names.extend(field("Package: ").map(str::to_owned));
-        }
-    }
-    if names.is_empty() {
-        return Err("apt knows no required package: run `apt-get update`".to_owned());
-    }
-    Ok(names)
 }

@@ -1,7 +1,6 @@
 //! Debian's minbase with Python and certificates, from packages that are at hand, beside mmdebstrap in memory.
 
 use std::{
-    collections::BTreeSet,
     fmt::Write,
     fs,
     path::{Path, PathBuf},
@@ -15,7 +14,7 @@ use super::{
     timing::{pair, seconds},
     write,
 };
-use crate::command::{output, status};
+use crate::{command::status, machine::required};
 
 /// Names that make the root which `mmdebstrap --variant=minbase` makes: the required packages are asked of apt's lists.
 const ADDED: [&str; 3] = ["apt", "ca-certificates", "python3"];
@@ -96,17 +95,7 @@ fn only_archives(bench: &Bench, debs: &[String]) -> Result<PathBuf, String> {
 
 /// The names of the root's packages as a spec lists them: the required ones of the machine's suite, and [`ADDED`].
 pub(super) fn names() -> Result<String, String> {
-    let text = output("apt-cache", &["dumpavail"])?;
-    let mut names = BTreeSet::new();
-    for paragraph in text.split("\n\n") {
-        let field = |name: &str| paragraph.lines().find_map(|line| line.strip_prefix(name));
-        if field("Priority: ") == Some("required") {
-            names.extend(field("Package: ").map(str::to_owned));
-        }
-    }
-    if names.is_empty() {
-        return Err("apt knows no required package: run `apt-get update`".to_owned());
-    }
+    let mut names = required()?;
     names.extend(ADDED.map(str::to_owned));
     let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
     Ok(names.join(", "))
