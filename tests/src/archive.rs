@@ -8,17 +8,10 @@ use std::{
 };
 
 use flate2::{Compression, write::GzEncoder};
-use pgp::{
-    composed::{
-        ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
-    },
-    types::Password,
-};
-use rand::{SeedableRng, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    TestEnv,
+    Signer, TestEnv,
     loopback::{Reply, Seen, Server},
 };
 
@@ -90,22 +83,13 @@ impl Deb {
 #[derive(Debug)]
 pub struct Mirror {
     server: Server,
-    key: SignedSecretKey,
+    signer: Signer,
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
 }
 
 impl Mirror {
     /// An archive that has these packages.
     pub fn new(packages: &[Deb]) -> Self {
-        let key = SecretKeyParamsBuilder::default()
-            .key_type(KeyType::Ed25519Legacy)
-            .can_sign(true)
-            .can_certify(true)
-            .primary_user_id("Archive <archive@example.org>".into())
-            .build()
-            .expect("the parameters are complete")
-            .generate(StdRng::seed_from_u64(1))
-            .expect("an Ed25519 key needs only random numbers");
         let files = Arc::new(Mutex::new(BTreeMap::new()));
         let shared = Arc::clone(&files);
         let server = Server::new(move |seen: &Seen, _| {
@@ -113,7 +97,7 @@ impl Mirror {
             let found: Option<&Vec<u8>> = files.get(&seen.path);
             found.map_or_else(|| Reply::status(404), |bytes| Reply::ranged(seen, bytes))
         });
-        let mirror = Self { server, key, files };
+        let mirror = Self { server, signer: Signer::new(1), files };
         mirror.publish(packages);
         mirror
     }
@@ -139,7 +123,8 @@ impl Mirror {
                  Architectures: amd64\nComponents: main\nSHA256:\n {digest} {size} main/binary-amd64/Packages.gz\n"
             );
             let directory = format!("/dists/{suite}");
-            published.insert(format!("{directory}/InRelease"), self.sign(&release));
+            published
+                .insert(format!("{directory}/InRelease"), self.signer.sign(&release).into_bytes());
             published
                 .insert(format!("{directory}/main/binary-amd64/by-hash/SHA256/{digest}"), index);
         }
@@ -148,9 +133,8 @@ impl Mirror {
 
     /// Makes it the mirror, and the only one, of this machine.
     pub fn configure(&self, env: &TestEnv) {
-        let key = self.key.to_public_key().to_armored_string(ArmorOptions::default());
-        let key = key.expect("a key can be armored");
-        fs_err::write(env.root().join("config/archive.asc"), key).expect("writable");
+        let key = env.root().join("config/archive.asc");
+        fs_err::write(key, self.signer.armored()).expect("writable");
         let url = self.server.url("");
         env.config(&format!(
             "[debian]\nmirrors = [\"{url}\"]\nsecurity_mirrors = [\"{url}\"]\nkeyrings = [\"../archive.asc\"]\n"
@@ -160,13 +144,6 @@ impl Mirror {
     /// All requests so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.server.seen()
-    }
-
-    fn sign(&self, text: &str) -> Vec<u8> {
-        let (random, password) = (StdRng::seed_from_u64(9), Password::empty());
-        let signed = CleartextSignedMessage::sign(random, text, &*self.key, &password);
-        let signed = signed.expect("the key has no password");
-        signed.to_armored_string(ArmorOptions::default()).expect("text").into_bytes()
     }
 }
 

@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+/// Connections that a test may make; then the server is gone.
+const MOST: usize = 1000;
+
 /// A request as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -19,6 +22,13 @@ pub struct Seen {
     pub path: String,
     /// Its headers, names in lower case.
     pub headers: BTreeMap<String, String>,
+}
+
+impl Seen {
+    /// The first byte wanted, if that is said.
+    pub fn from(&self) -> Option<usize> {
+        self.headers.get("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    }
 }
 
 /// What the server answers.
@@ -64,10 +74,7 @@ impl Reply {
 
     /// Serves `body` as a server that knows ranges does.
     pub fn ranged(seen: &Seen, body: &[u8]) -> Self {
-        let from = seen.headers.get("range").and_then(|range| {
-            range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
-        });
-        match from {
+        match seen.from() {
             Some(from) if from < body.len() => Self { status: 206, ..Self::ok(&body[from..]) }
                 .header(
                     "content-range",
@@ -96,7 +103,7 @@ impl Server {
         let (shared, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
         let answer = Arc::new(answer);
         let thread = std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
+            for stream in listener.incoming().map_while(Result::ok).take(MOST) {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
@@ -130,6 +137,7 @@ impl Drop for Server {
 
 /// Answers one request and closes the connection.
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, usize) -> Reply) {
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
     let mut lines = BufReader::new(stream.try_clone().expect("a socket can be cloned"))
         .lines()
         .map_while(Result::ok);

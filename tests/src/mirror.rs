@@ -2,29 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard},
 };
 
-use pgp::{
-    composed::{
-        ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
-    },
-    types::{Password, Timestamp},
-};
-use rand::{SeedableRng, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Deb, TestEnv};
-
-/// Connections that a test may make; then the mirror is gone.
-const MOST: usize = 1000;
+use crate::{
+    Deb, Signer, TestEnv,
+    loopback::{Reply, Seen, Server},
+};
 
 /// What a mirror has, and what it was asked for.
 #[derive(Debug, Default)]
@@ -36,54 +22,47 @@ struct State {
     asked: Vec<(String, usize)>,
 }
 
+impl State {
+    fn answer(&mut self, seen: &Seen) -> Reply {
+        self.asked.push((seen.path.clone(), seen.from().unwrap_or(0)));
+        let Some(bytes) = self.files.get(&seen.path) else { return Reply::status(404) };
+        let reply = Reply::ranged(seen, bytes);
+        match self.breaks.get(&seen.path) {
+            Some(most) => {
+                let at = reply.body.len().min(*most);
+                reply.cut(at)
+            }
+            None => reply,
+        }
+    }
+}
+
 /// The mirror; it ends with the value.
 #[derive(Debug)]
 pub struct Mirror {
-    key: SignedSecretKey,
+    signer: Signer,
     state: Arc<Mutex<State>>,
-    address: String,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    server: Server,
 }
 
 impl Mirror {
     /// An empty one, which signs with a key of this number.
     pub fn new(seed: u64) -> Self {
-        let key = SecretKeyParamsBuilder::default()
-            .key_type(KeyType::Ed25519Legacy)
-            .can_sign(true)
-            .can_certify(true)
-            .created_at(Timestamp::from_secs(1_700_000_000))
-            .primary_user_id("Archive <archive@example.org>".into())
-            .build()
-            .expect("the parameters are complete")
-            .generate(StdRng::seed_from_u64(seed))
-            .expect("an Ed25519 key needs only random numbers");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let (state, stop) = (Arc::<Mutex<State>>::default(), Arc::new(AtomicBool::new(false)));
-        let (shared, stopped) = (Arc::clone(&state), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok).take(MOST) {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || serve(stream, &shared));
-            }
-        });
-        Self { key, state, address, stop, thread: Some(thread) }
+        let state = Arc::<Mutex<State>>::default();
+        let shared = Arc::clone(&state);
+        let answer =
+            move |seen: &Seen, _| shared.lock().expect("nobody panics with it locked").answer(seen);
+        Self { signer: Signer::new(seed), state, server: Server::new(answer) }
     }
 
     /// Its URL, without slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url("")
     }
 
     /// Its public key, armored.
     pub fn key(&self) -> String {
-        let key = self.key.to_public_key();
-        key.to_armored_string(ArmorOptions::default()).expect("a key can be armored")
+        self.signer.armored()
     }
 
     /// Makes it the one that `env` fetches from.
@@ -132,15 +111,7 @@ impl Mirror {
             digest(index.as_bytes()),
             index.len()
         );
-        let signed = CleartextSignedMessage::sign(
-            StdRng::seed_from_u64(9),
-            &release,
-            &*self.key,
-            &Password::empty(),
-        );
-        let signed = signed.expect("the key has no password");
-        let signed = signed.to_armored_string(ArmorOptions::default()).expect("it is text");
-        self.put(&format!("/dists/{suite}/InRelease"), signed.into_bytes());
+        self.put(&format!("/dists/{suite}/InRelease"), self.signer.sign(&release).into_bytes());
         self.put(&format!("/dists/{suite}/main/binary-amd64/Packages"), index.into_bytes());
         self
     }
@@ -181,55 +152,6 @@ impl Mirror {
     }
 }
 
-impl Drop for Mirror {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(&self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn digest(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
-}
-
-/// Answers one request and closes the connection.
-fn serve(mut stream: TcpStream, state: &Mutex<State>) {
-    let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
-    let Ok(reader) = stream.try_clone() else { return };
-    let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
-    let path = lines.next().and_then(|line| line.split(' ').nth(1).map(str::to_owned));
-    let range = lines.take_while(|line| !line.is_empty()).find_map(|line| {
-        let line = line.to_lowercase();
-        line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
-    });
-    let (path, from) = (path.unwrap_or_default(), range.unwrap_or(0));
-    let (bytes, most) = {
-        let mut state = state.lock().expect("nobody panics with it locked");
-        state.asked.push((path.clone(), from));
-        (state.files.get(&path).cloned(), state.breaks.get(&path).copied())
-    };
-    let answer = match bytes {
-        None => {
-            b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()
-        }
-        Some(bytes) => {
-            let (size, rest) = (bytes.len(), bytes.get(from..).unwrap_or_default());
-            let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
-            let range = if from > 0 {
-                format!("content-range: bytes {from}-{}/{size}\r\n", size - 1)
-            } else {
-                String::new()
-            };
-            let head = format!(
-                "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{range}connection: close\r\n\r\n",
-                rest.len()
-            );
-            let sent = &rest[..most.unwrap_or(rest.len()).min(rest.len())];
-            [head.as_bytes(), sent].concat()
-        }
-    };
-    let _ = stream.write_all(&answer);
 }

@@ -11,8 +11,6 @@ mod release;
 mod repository;
 mod resolve;
 mod sources;
-#[cfg(test)]
-mod testing;
 mod universe;
 mod version;
 

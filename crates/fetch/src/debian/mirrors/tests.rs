@@ -1,7 +1,7 @@
 //! Which places a suite is fetched from.
 
 use super::*;
-use crate::debian::testing::Signer;
+use reimage_tests::Signer;
 use std::fs;
 
 struct Machine(tempfile::TempDir);

@@ -1,8 +1,8 @@
 //! Signed Release files of our own making, good and bad.
 
 use super::*;
-use crate::debian::testing::Signer;
 use proptest::prelude::*;
+use reimage_tests::Signer;
 
 const TEXT: &str = "Origin: Test
 Suite: stable
@@ -28,7 +28,9 @@ fn check() -> ReleaseCheck {
 }
 
 fn verify(signer: &Signer, message: &str, check: &ReleaseCheck) -> Result<Release, String> {
-    Release::verify("InRelease", message.as_bytes(), "anvil", &signer.keyring(), check)
+    let mut keyring = Keyring::default();
+    keyring.add("test.gpg", signer.armored().as_bytes()).expect("the key is one");
+    Release::verify("InRelease", message.as_bytes(), "anvil", &keyring, check)
         .map_err(|e| e.to_string())
 }
 
