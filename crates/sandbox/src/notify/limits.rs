@@ -1,16 +1,13 @@
 //! Resource limits that are not what a step sees: the one that holds a process's credentials
 //! ([`creds`](super::creds)), and those that the machine gives less of than the baseline says.
 
-use super::{Feature, Handled, Handler, Notifier, Reply, Run, on, unsigned};
+use super::{Feature, Handled, Handler, Notifier, Reply, on, unsigned};
 use crate::filter::When;
 use crate::sys::Notification;
 
 const LOCKS: &[u32] = &[10]; // RLIMIT_LOCKS
 
-/// The calls about limits, and the function for each.
-pub(super) const CALLS: [i64; 3] = [libc::SYS_getrlimit, libc::SYS_setrlimit, libc::SYS_prlimit64];
-pub(super) const RUN: [Run; 3] = [get, set, get_and_set];
-
+/// The calls about limits, here for the one that holds credentials.
 pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_getrlimit, When::Is(0, LOCKS), Feature::Ownership, get),
     on(libc::SYS_setrlimit, When::Is(0, LOCKS), Feature::Ownership, set),

@@ -164,8 +164,12 @@ pub(crate) fn rules(ids: Ids, shown: &[Shown]) -> Vec<Rule> {
     if !shown.is_empty() {
         // The monitor lives as long as its filter.
         let resources: &[u32] = shown.iter().map(|s| s.resource).collect::<Vec<_>>().leak();
-        let argument = |nr| u8::from(nr == libc::SYS_prlimit64);
-        rules.extend(limits::CALLS.map(|nr| rule(nr, When::Is(argument(nr), resources))));
+        rules.extend(limits::TABLE.iter().map(|handler| {
+            let When::Is(argument, _) = handler.when else {
+                unreachable!("a limit is an argument")
+            };
+            rule(handler.nr, When::Is(argument, resources))
+        }));
     }
     rules
 }
@@ -203,13 +207,10 @@ impl Notifier {
     ) -> Result<Self, Failure> {
         let root = place::open_path(c"/").during(|| "open the sandbox's root".into())?;
         let mut table = vec![None; 512];
-        for handler in handlers(ids) {
+        for handler in handlers(ids).chain(limits::TABLE) {
             let at =
                 usize::try_from(handler.nr).expect("system call numbers are small and positive");
             table[at] = Some(handler.run);
-        }
-        for (nr, run) in limits::CALLS.iter().zip(limits::RUN) {
-            table[usize::try_from(*nr).expect("system call numbers are positive")] = Some(run);
         }
         let proc_device = rustix::fs::fstat(&host_proc);
         let proc_device = proc_device.during(|| "look at the host's /proc".into())?.st_dev;
