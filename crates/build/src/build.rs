@@ -146,7 +146,7 @@ fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError
     for (target, key) in plan.spec().targets.iter().zip(&keys) {
         let output = output(&engine, target)?;
         let bytes = serde_json::to_vec(&output).expect("a record is strings and numbers");
-        context.store.put_target(key, &bytes)?;
+        context.store.put_memo(key, &bytes)?;
         targets.push(TargetRecord { path: target.path(), output });
     }
     let steps = plan.ids().map(|id| {
@@ -199,7 +199,7 @@ fn target_key(target: &Target, definitions: &[Digest]) -> Digest {
 
 /// What a target came to be the last time, if all of it is still there.
 fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput>, BuildError> {
-    let Some(bytes) = context.store.target(key)? else { return Ok(None) };
+    let Some(bytes) = context.store.memo(key)? else { return Ok(None) };
     // A memo that cannot be read is none: it is made again.
     let Ok(output) = serde_json::from_slice(&bytes) else { return Ok(None) };
     let there = match &output {

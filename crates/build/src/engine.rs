@@ -248,7 +248,7 @@ impl<'a> Engine<'a> {
     /// Keeps the log of a step that failed, for `reimage log`; the failure itself is not kept.
     pub(crate) fn keep_failure(&self, action: &ActionDigest, log: Digest) {
         // Only a convenience: the error that is on its way says all that matters.
-        let _ = self.store().put_target(&failure_key(action), log.as_bytes());
+        let _ = self.store().put_memo(&failure_key(action), log.as_bytes());
     }
 
     /// A directory for one run of a sandbox.
@@ -260,13 +260,13 @@ impl<'a> Engine<'a> {
 
     /// Where what a step of this name writes goes: memory, unless there is little or the last time was too much for it.
     pub(crate) fn upper(&self, name: &str) -> Result<UpperOn, StepError> {
-        let disk = self.spill < SPILL_MIN || self.store().target(&spill_key(name))?.is_some();
+        let disk = self.spill < SPILL_MIN || self.store().memo(&spill_key(name))?.is_some();
         Ok(if disk { UpperOn::Disk } else { UpperOn::Memory { spill: self.spill } })
     }
 
     /// Keeps in mind that a step of this name writes more than memory holds.
     pub(crate) fn remember_spill(&self, name: &str) -> Result<(), StepError> {
-        Ok(self.store().put_target(&spill_key(name), &[])?)
+        Ok(self.store().put_memo(&spill_key(name), &[])?)
     }
 
     /// A file without a name: nothing of it is left whatever happens.

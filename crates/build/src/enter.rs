@@ -77,7 +77,7 @@ pub fn log(plan: &Plan, id: StepId, context: &Context<'_>) -> Result<Option<Vec<
     let Some(action) = action else { return Ok(None) };
     let log = match context.store.result_record(&action)? {
         Some(result) => result.log,
-        None => match context.store.target(&failure_key(&action))? {
+        None => match context.store.memo(&failure_key(&action))? {
             Some(digest) => digest.try_into().ok().map(reimage_castore::Digest::from_bytes),
             None => None,
         },

@@ -223,7 +223,7 @@ fn newest_seen(
 ) -> Result<BTreeMap<String, SystemTime>, BuildError> {
     let mut seen = BTreeMap::new();
     for name in [suite.to_owned(), format!("{suite}-updates"), format!("{suite}-security")] {
-        let Some(bytes) = context.store.target(&date_key(&name))? else { continue };
+        let Some(bytes) = context.store.memo(&date_key(&name))? else { continue };
         if let Ok(seconds) = <[u8; 8]>::try_from(bytes.as_slice()) {
             seen.insert(
                 name,
@@ -237,7 +237,7 @@ fn newest_seen(
 fn remember(context: &Context<'_>, dates: &BTreeMap<String, SystemTime>) -> Result<(), BuildError> {
     for (suite, date) in dates {
         let seconds = date.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        context.store.put_target(&date_key(suite), &seconds.to_le_bytes())?;
+        context.store.put_memo(&date_key(suite), &seconds.to_le_bytes())?;
     }
     Ok(())
 }

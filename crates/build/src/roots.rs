@@ -81,7 +81,7 @@ impl Engine<'_> {
         if store.materialized(&layer.digest, how)?.is_some() {
             return Ok(None);
         }
-        let near = store.target(&key)?.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let near = store.memo(&key)?.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let near = near.map(Digest::from_bytes);
         if let Some(near) = near
             && let Some(root) = store.materialized(&near, how)?
@@ -96,7 +96,7 @@ impl Engine<'_> {
                 return Ok(Some(vec![root, above]));
             }
         }
-        store.put_target(&key, layer.digest.as_bytes())?;
+        store.put_memo(&key, layer.digest.as_bytes())?;
         Ok(None)
     }
 

@@ -5,7 +5,7 @@
 //!   version              `reimage store 1`
 //!   objects-v1/ab/cd…    blobs by their BLAKE3: file contents, trees, diffs, logs
 //!   actions-v1/ab/cd…    action results by ActionDigest
-//!   targets-v1/ab/cd…    memos of whole targets, opaque here
+//!   memos-v1/ab/cd…      memos of targets, evaluations and more, opaque here
 //!   complete-v1/ab/cd…   which trees and diffs had all their blobs, and when
 //!   roots-v1/<key>/      diffs laid out as directories for overlayfs
 //!   stat-v1/<key>        stat caches of local trees
@@ -68,7 +68,7 @@ const VERSION: u64 = 1;
 const BUCKETS: [&str; 11] = [
     "objects-v1",
     "actions-v1",
-    "targets-v1",
+    "memos-v1",
     "complete-v1",
     "roots-v1",
     "stat-v1",

@@ -66,7 +66,7 @@ fn full() {
     let more = store.put(&vec![2; 100_000]).expect("there is room again");
     // Records, too, until nothing fits any more; what was there stays.
     let error = (0_u32..)
-        .find_map(|n| store.put_target(&Digest::of(&n.to_le_bytes()), &[7; 4000]).err())
+        .find_map(|n| store.put_memo(&Digest::of(&n.to_le_bytes()), &[7; 4000]).err())
         .expect("it ends");
     assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
     let found = store.verify(true).expect("works");

@@ -46,7 +46,7 @@ fn build(store: &Store, number: usize) {
     lay_out(store, &digest);
     let result = ActionResult::new(Output::Diff(digest));
     store.put_result(&action(number), &result).expect("works");
-    store.put_target(&digest, number.to_string().as_bytes()).expect("works");
+    store.put_memo(&digest, number.to_string().as_bytes()).expect("works");
 }
 
 fn lay_out(store: &Store, digest: &reimage_castore::Digest) {

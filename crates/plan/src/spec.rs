@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use reimage_castore::TreePath;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::Mode;
@@ -37,6 +37,14 @@ impl Serialize for StepId {
     /// As nothing: a definition names what it refers to by definition, never by number.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for StepId {
+    /// As the first step: whoever keeps a definition keeps what it refers to beside it
+    /// ([`StepKind::map_references`]).
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer).map(|()| Self(0))
     }
 }
 
@@ -71,7 +79,7 @@ fn plain(name: &str) -> bool {
 }
 
 /// A section of a spec that holds steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Section {
     /// `steps`
     Steps,
@@ -106,7 +114,7 @@ pub struct Step {
 }
 
 /// A place in a file of the spec.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Place {
     /// The file, relative to the project.
     pub file: String,
@@ -123,7 +131,7 @@ impl fmt::Display for Place {
 }
 
 /// The constructors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum StepKind {
     /// Files of the project.
     Local(Local),
@@ -186,7 +194,7 @@ impl StepKind {
 }
 
 /// `re.Local`: a file or directory of the project.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Local {
     /// Where it lies on this machine; in no digest.
     #[serde(skip)]
@@ -205,21 +213,21 @@ pub struct Local {
 }
 
 /// Unpacking an archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct Unpack {
     /// Leading path components to drop.
     pub strip: u32,
 }
 
 /// `re.Files`: files, links and directories written in the spec.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Files {
     /// By path.
     pub files: BTreeMap<TreePath, FileEntry>,
 }
 
 /// One entry of `re.Files`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct FileEntry {
     /// What it is.
     pub content: FileContent,
@@ -230,7 +238,7 @@ pub struct FileEntry {
 }
 
 /// What an entry of `re.Files` is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum FileContent {
     /// A file with this text.
     Text(String),
@@ -241,7 +249,7 @@ pub enum FileContent {
 }
 
 /// A numeric owner: `UID:GID`; the group of a bare `UID` is the same number, as for docker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct Owner {
     /// User.
     pub uid: u32,
@@ -250,7 +258,7 @@ pub struct Owner {
 }
 
 /// `re.Http`: one file, or what an archive holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Http {
     /// Its URL.
     pub url: String,
@@ -259,7 +267,7 @@ pub struct Http {
 }
 
 /// `re.Debian`: packages from signed indexes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Debian {
     /// The root they are installed upon, lowest first.
     pub from: Vec<StepId>,
@@ -282,7 +290,7 @@ pub struct Debian {
 }
 
 /// What becomes of the packages' own scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub enum Scripts {
     /// `'run`
     Run,
@@ -291,7 +299,7 @@ pub enum Scripts {
 }
 
 /// One more apt repository.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct Repository {
     /// Its URL.
     pub url: String,
@@ -304,7 +312,7 @@ pub struct Repository {
 }
 
 /// `re.Run`: one command in the sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Run {
     /// The root file system, lowest first.
     pub from: Vec<StepId>,
@@ -338,7 +346,7 @@ pub struct Run {
 }
 
 /// What a `Run` runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub enum Command {
     /// Lines for a shell; none: `/bin/sh -e -c`.
     Script {
@@ -352,7 +360,7 @@ pub enum Command {
 }
 
 /// What time a step sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub enum Clock {
     /// `'fixed`: the baseline's date.
     Fixed,
@@ -363,7 +371,7 @@ pub enum Clock {
 }
 
 /// Whether something of the machine is made up or real.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub enum Entropy {
     /// `'fixed`
     Fixed,
@@ -372,7 +380,7 @@ pub enum Entropy {
 }
 
 /// Limits of a step; beyond them it fails. None: the default of each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, Hash)]
 pub struct Limits {
     /// Wall time; default one hour.
     pub timeout: Option<Duration>,
@@ -385,7 +393,7 @@ pub struct Limits {
 }
 
 /// `re.Copy`: merge, take, filter, own, place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Copy {
     /// What is merged, lowest first.
     pub from: Vec<StepId>,
@@ -406,7 +414,7 @@ pub struct Copy {
 }
 
 /// `re.Image`: layers and configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
 pub struct Image {
     /// Steps, lowest first.
     pub layers: Vec<StepId>,
@@ -427,7 +435,7 @@ pub struct Image {
 }
 
 /// Configuration of an image: docker's words; an absent field is inherited.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, Hash)]
 pub struct Config {
     /// ENTRYPOINT
     pub entrypoint: Option<Vec<String>>,
@@ -456,7 +464,7 @@ pub struct Config {
 }
 
 /// HEALTHCHECK of an image.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, Hash)]
 pub struct Healthcheck {
     /// Exits 0 when healthy.
     pub cmd: Option<Vec<String>>,
@@ -475,7 +483,9 @@ pub struct Healthcheck {
 }
 
 /// An encoder, as frozen by the baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, Hash,
+)]
 pub enum Compression {
     /// `'gzip`
     #[default]
@@ -487,7 +497,7 @@ pub enum Compression {
 }
 
 /// A platform as docker writes it: `linux/amd64`, `linux/arm/v7`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
 pub struct Platform {
     /// TARGETARCH: `amd64`
     pub architecture: String,

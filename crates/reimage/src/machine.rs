@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     io::IsTerminal,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -27,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) processors: usize,
     /// Bytes of memory that are free for this process.
     pub(crate) memory: u64,
+    /// What tells this very program from every other, if that can be told.
+    pub(crate) program: Option<String>,
     /// Whether stdin is a terminal.
     pub(crate) stdin_terminal: bool,
     /// Whether stdout is a terminal.
@@ -57,6 +60,7 @@ impl Machine {
             now,
             processors: thread::available_parallelism().map_or(1, usize::from),
             memory: reimage_sandbox::available_memory() & !((1 << 20) - 1),
+            program: program(),
             stdin_terminal: std::io::stdin().is_terminal(),
             stdout_terminal: std::io::stdout().is_terminal(),
             stderr_terminal: std::io::stderr().is_terminal(),
@@ -97,6 +101,16 @@ impl Machine {
     }
 }
 
+/// What tells this program from every other, another build of the same version among them: its file, which no build
+/// writes twice within one tick of the clock.
+fn program() -> Option<String> {
+    let m = std::fs::metadata("/proc/self/exe").ok()?;
+    let file = [m.dev(), m.ino(), m.size()].map(|number| number.to_string()).join(" ");
+    let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
+    let times = times.map(|number| number.to_string()).join(" ");
+    Some(format!("{} {file} {times}", env!("CARGO_PKG_VERSION")))
+}
+
 #[cfg(test)]
 impl Machine {
     /// A machine with these variables and nothing else.
@@ -110,6 +124,7 @@ impl Machine {
             stdin_terminal: false,
             stdout_terminal: false,
             stderr_terminal: false,
+            program: None,
             variables: variables.iter().map(|(k, v)| (k.into(), v.into())).collect(),
         }
     }

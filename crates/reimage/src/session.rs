@@ -14,7 +14,7 @@ use crate::{
     commands::lock_of,
     config::{Config, SourceFlags},
     error::CommandError,
-    spec_args::{ALL, SpecArgs},
+    spec_args::{ALL, Loaded, SpecArgs},
     ui::Progress,
 };
 
@@ -63,9 +63,14 @@ impl<'a> Session<'a> {
         Ok(Self { app, jobs, keep_going, memory, store, layout, sources, bundles })
     }
 
+    /// Evaluates what is named, once for as long as nothing changes.
+    pub(crate) fn load(&self, spec: &SpecArgs) -> Result<Vec<Loaded>, CommandError> {
+        spec.load(self.app, ALL, false, Some(&self.store))
+    }
+
     /// The plan of a single target; its lock is made if there is none.
     pub(crate) fn plan_of_one(&self, spec: &SpecArgs) -> Result<Plan, CommandError> {
-        let loaded = spec.load(self.app, ALL, false)?;
+        let loaded = self.load(spec)?;
         let loaded = loaded.into_iter().next().expect("one name is of one spec");
         let lock = lock_of(self.app, self, &loaded, false)?;
         let plan = Plan::new(loaded.evaluated.spec, &lock)?;

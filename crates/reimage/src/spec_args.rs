@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use reimage_castore::Store;
 use reimage_plan::{Lock, Platform, Section};
 use reimage_spec::{
     EvalLimits, Evaluated, FieldPath, Name, Project, Request, evaluate, find_project, parse_arg,
@@ -73,12 +74,14 @@ impl SpecArgs {
     }
 
     /// Evaluates what is named: each spec once, in the order in which they are named. `sections` is what no PATH
-    /// stands for; `every_step` evaluates all steps, too.
+    /// stands for; `every_step` evaluates all steps, too. With a store, a spec of which nothing has changed is not
+    /// evaluated again.
     pub(crate) fn load(
         &self,
         app: &App,
         sections: &[Section],
         every_step: bool,
+        store: Option<&Store>,
     ) -> Result<Vec<Loaded>, CommandError> {
         let args = self.overrides.arguments.iter().map(|arg| {
             parse_arg(arg).map_err(|e| CommandError::usage(format!("Bad `--arg`: {e}")))
@@ -90,7 +93,7 @@ impl SpecArgs {
         let mut loaded = Vec::new();
         for Wanted { project, paths, all } in self.wanted(app)? {
             let paths = if all { &[][..] } else { &paths[..] };
-            let evaluated = evaluate(&Request {
+            let request = Request {
                 project: &project,
                 names: paths,
                 sections,
@@ -99,7 +102,11 @@ impl SpecArgs {
                 sets: &self.overrides.sets,
                 platform: None::<Platform>,
                 limits,
-            })?;
+            };
+            let evaluated = match store {
+                Some(store) => evaluate_once(app, store, &request)?,
+                None => evaluate(&request)?,
+            };
             if !evaluated.warnings.is_empty() {
                 app.ui.diagnostics(&evaluated.warnings);
             }
@@ -134,6 +141,25 @@ impl SpecArgs {
         }
         Ok(wanted)
     }
+}
+
+/// The evaluation that is asked for: from its memo, if nothing it was read from has changed.
+fn evaluate_once(
+    app: &App,
+    store: &Store,
+    request: &Request<'_>,
+) -> Result<Evaluated, CommandError> {
+    let Some(program) = &app.machine.program else { return Ok(evaluate(request)?) };
+    let key = request.key(program);
+    let memo = store.memo(&key)?;
+    if let Some(known) = memo.and_then(|memo| Evaluated::of_memo(&memo, request.project)) {
+        return Ok(known);
+    }
+    let evaluated = evaluate(request)?;
+    if let Some(memo) = evaluated.memo() {
+        store.put_memo(&key, &memo)?;
+    }
+    Ok(evaluated)
 }
 
 /// The lock at `path`; none if there is none.

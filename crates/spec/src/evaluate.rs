@@ -82,6 +82,8 @@ pub struct Evaluated {
     pub closure: Vec<(PathBuf, Digest)>,
     /// Files that would have been read, had they existed, sorted.
     pub absent: Vec<PathBuf>,
+    /// The path of each `Local`, as it is written and as it was found without symbolic links, sorted.
+    pub locals: Vec<(PathBuf, PathBuf)>,
     /// What is odd but can be built.
     pub warnings: Diagnostics,
     /// How many references between steps were followed: linear in the spec's size, whatever its paths.
@@ -330,5 +332,6 @@ fn run(
         .map(|path| path.strip_prefix(&project.root).map(PathBuf::from).unwrap_or(path))
         .collect();
     let absent = absent.into_iter().collect();
-    Ok(Evaluated { spec, closure, absent, warnings, visits: walker.visits })
+    let locals = std::mem::take(&mut walker.machine.locals).into_iter().collect();
+    Ok(Evaluated { spec, closure, absent, locals, warnings, visits: walker.visits })
 }

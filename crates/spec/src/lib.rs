@@ -20,6 +20,7 @@ mod list;
 mod loader;
 mod local;
 mod machine;
+mod memo;
 mod name;
 mod outline;
 mod overrides;

@@ -38,7 +38,7 @@ const PACKAGE: &str = "/@reimage/package";
 const LARGEST_SPEC: u64 = 2 << 20;
 
 /// Bytes of a file of data at most.
-const LARGEST_DATA: u64 = 16 << 20;
+pub(crate) const LARGEST_DATA: u64 = 16 << 20;
 
 /// Brackets and prefix operators within each other at most.
 const DEEPEST: usize = 10_000;

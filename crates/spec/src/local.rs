@@ -40,7 +40,10 @@ fn host_path(fields: &mut Fields, value: &Value) -> Result<PathBuf, Fault> {
         return Err(outside(format!("`{said}` lies outside the project")));
     };
     match fs_err::canonicalize(&lexical) {
-        Ok(real) if real.starts_with(&project.root) => Ok(real),
+        Ok(real) if real.starts_with(&project.root) => {
+            fields.machine.locals.insert(lexical, real.clone());
+            Ok(real)
+        }
         Ok(_) => Err(outside(format!("`{said}` leads out of the project through a symbolic link"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let place = span.and_then(|span| fields.machine.sources.place(span));

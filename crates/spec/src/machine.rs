@@ -1,5 +1,7 @@
 //! Nickel's machine with what is needed to speak about its values: their places, and the user's files.
 
+use std::{collections::BTreeMap, path::PathBuf};
+
 use nickel_lang_core::{
     cache::CacheHub,
     error::Error,
@@ -31,6 +33,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) positions: Positions,
     pub(crate) sources: &'a Sources,
     pub(crate) project: &'a Project,
+    /// The paths of all `Local`s so far: as written, and without symbolic links.
+    pub(crate) locals: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl<'a> Machine<'a> {
@@ -40,7 +44,13 @@ impl<'a> Machine<'a> {
         project: &'a Project,
     ) -> Self {
         let positions = Positions::new(&context.pos_table, context.import_resolver.sources.files());
-        Self { vm: VirtualMachine::new(context), positions, sources, project }
+        Self {
+            vm: VirtualMachine::new(context),
+            positions,
+            sources,
+            project,
+            locals: BTreeMap::new(),
+        }
     }
 
     /// Evaluates to weak head normal form: what a record's fields are, not what they hold.

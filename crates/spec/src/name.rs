@@ -2,6 +2,7 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
+use serde::Serialize;
 use thiserror::Error;
 
 /// A string that names no field.
@@ -79,11 +80,11 @@ fn looks_like_a_file(name: &str) -> bool {
 }
 
 /// The path of a field, `images.web`; in a pattern `*` stands for any part of a name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FieldPath(Vec<Segment>);
 
 /// One name: literal parts, with a `*` between each two.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct Segment(Vec<String>);
 
 impl FromStr for FieldPath {

@@ -49,6 +49,26 @@ fn an_image_and_an_export() {
     assert_eq!(first.out(), second.out());
 }
 
+/// An evaluation is remembered: what it was read from is looked at each time nevertheless.
+#[test]
+fn what_a_spec_imports_changes() {
+    let env = TestEnv::new();
+    let build = || env.reimage(["build", "-q", "steps.a"]);
+    env.file("spec.ncl", "let re = import \"reimage.ncl\" in\n{ steps.a | re.Files = { files.\"/a\" = import \"a.txt\" as 'Text } } | re.Spec\n");
+    env.file("a.txt", "one");
+    let one = build().expect(0).out();
+    assert_eq!(build().expect(0).out(), one);
+    env.file("a.txt", "two");
+    let two = build().expect(0).out();
+    assert_ne!(two, one);
+    fs_err::remove_file(env.path("a.txt")).expect("it is there");
+    assert!(build().expect(1).err().contains("no file `a.txt` to import"));
+    env.file("a.txt", "one");
+    assert_eq!(build().expect(0).out(), one);
+    env.file("reimage.ncl", "{}");
+    assert!(build().expect(1).err().contains("`reimage.ncl` hides the library of the same name"));
+}
+
 #[test]
 fn an_argument_changes_the_digest() {
     let env = TestEnv::new();

@@ -185,7 +185,7 @@ fn any_file_of_the_store_may_go_bad() {
         .collect();
     assert_eq!(
         kinds.iter().map(String::as_str).collect::<Vec<_>>(),
-        ["actions-v1", "images", "objects-v1", "roots-v1", "stat-v1", "targets-v1"]
+        ["actions-v1", "images", "memos-v1", "objects-v1", "roots-v1", "stat-v1"]
     );
     for (turn, path) in paths.iter().enumerate() {
         // One way a file, each kind in all of them: a store has enough of each.
@@ -224,7 +224,7 @@ fn verify_finds_all_of_it() {
     for (place, said) in [
         (store.join("objects-v1"), "Damaged blob "),
         (store.join("actions-v1"), "Damaged result "),
-        (store.join("targets-v1"), "Damaged record "),
+        (store.join("memos-v1"), "Damaged record "),
         (store.join("stat-v1"), "Damaged record "),
         (store.join("roots-v1"), "Damaged root "),
         (images.join("blobs"), "Damaged image blob "),

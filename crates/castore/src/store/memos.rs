@@ -1,19 +1,19 @@
-//! Memos: target records, and the mark that tells whether blobs may have gone.
+//! Memos, and the mark that tells whether blobs may have gone.
 
 use std::{fs, os::unix::fs::MetadataExt};
 
 use super::{Store, StoreError, error::Context};
 use crate::Digest;
 
-const BUCKET: &str = "targets-v1";
+const BUCKET: &str = "memos-v1";
 
 /// When blobs of a store were last found or made missing; equal marks mean that none have gone since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Generation(pub(crate) [u64; 3]);
 
 impl Store {
-    /// The memo of a target, as it was put; none if it is not there or not intact.
-    pub fn target(&self, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+    /// A memo, as it was put; none if it is not there or not intact.
+    pub fn memo(&self, key: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let record = self.read_record(BUCKET, key)?;
         if record.is_some() {
             self.touch_record(BUCKET, key);
@@ -21,8 +21,8 @@ impl Store {
         Ok(record)
     }
 
-    /// Puts the memo of a target in the place of the one before.
-    pub fn put_target(&self, key: &Digest, record: &[u8]) -> Result<(), StoreError> {
+    /// Puts a memo in the place of the one before.
+    pub fn put_memo(&self, key: &Digest, record: &[u8]) -> Result<(), StoreError> {
         self.write_record(BUCKET, key, record, true).map(drop)
     }
 

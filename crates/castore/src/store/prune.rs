@@ -214,7 +214,7 @@ impl Store {
     /// Takes away memos and what was set aside, if it is too old; they are small, and made again when needed.
     fn sweep(&self, since: SystemTime, policy: &Policy) -> Result<(), StoreError> {
         let mut files = Vec::new();
-        for bucket in ["targets-v1", "complete-v1", "stat-v1"] {
+        for bucket in ["memos-v1", "complete-v1", "stat-v1"] {
             files.extend(self.list(bucket)?.0.into_iter().map(|file| (file.path, file.used)));
         }
         let quarantine = self.bucket("quarantine");

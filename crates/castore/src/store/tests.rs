@@ -190,10 +190,10 @@ fn a_damaged_or_misplaced_record_is_a_miss() {
 fn targets_are_opaque_and_replaced() {
     let (_dir, store) = store();
     let key = Digest::of(b"target");
-    assert_eq!(store.target(&key).expect("works"), None);
-    store.put_target(&key, b"one").expect("works");
-    store.put_target(&key, b"").expect("works");
-    assert_eq!(store.target(&key).expect("works"), Some(vec![]));
+    assert_eq!(store.memo(&key).expect("works"), None);
+    store.put_memo(&key, b"one").expect("works");
+    store.put_memo(&key, b"").expect("works");
+    assert_eq!(store.memo(&key).expect("works"), Some(vec![]));
 }
 
 #[test]

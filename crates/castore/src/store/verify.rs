@@ -65,7 +65,7 @@ impl Store {
         self.forget_values();
         self.blobs_are_missing();
         if full {
-            for bucket in ["targets-v1", "complete-v1", "stat-v1"] {
+            for bucket in ["memos-v1", "complete-v1", "stat-v1"] {
                 let (records, _) = self.list(bucket)?;
                 for record in records {
                     if self.read_record(bucket, &record.digest)?.is_none() {

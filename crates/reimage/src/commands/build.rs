@@ -17,7 +17,7 @@ use crate::{
     cli::FormatArgs,
     error::CommandError,
     session::{BuildFlags, Session},
-    spec_args::{ALL, SpecArgs},
+    spec_args::SpecArgs,
 };
 
 /// Build images, exports and checks, and print each with its digest
@@ -51,8 +51,8 @@ pub(crate) struct BuildArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &BuildArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let specs = args.spec.load(app, ALL, false)?;
     let session = Session::open(app, &args.build)?;
+    let specs = session.load(&args.spec)?;
     let mut last_image = None;
     for loaded in specs {
         let lock = lock_of(app, &session, &loaded, args.locked)?;

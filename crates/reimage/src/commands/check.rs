@@ -41,7 +41,7 @@ pub(crate) struct CheckArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &CheckArgs, app: &App) -> Result<ExitCode, CommandError> {
-    for loaded in args.spec.load(app, &[Section::Checks], true)? {
+    for loaded in args.spec.load(app, &[Section::Checks], true, None)? {
         let spec = &loaded.evaluated.spec;
         let (steps, checks) = (spec.steps.len(), spec.targets.len());
         let file = loaded.project.file.strip_prefix(&app.machine.cwd);

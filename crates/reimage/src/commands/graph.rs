@@ -51,7 +51,7 @@ impl GraphArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &GraphArgs, app: &App) -> Result<ExitCode, CommandError> {
-    for loaded in args.spec.load(app, ALL, false)? {
+    for loaded in args.spec.load(app, ALL, false, None)? {
         let spec = &loaded.evaluated.spec;
         match args.format {
             GraphFormat::Text => app.ui.lines(render::text(spec))?,

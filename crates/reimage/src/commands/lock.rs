@@ -82,7 +82,7 @@ pub(crate) fn run(args: &LockArgs, app: &App) -> Result<ExitCode, CommandError> 
         return Err(CommandError::usage(message).hint("name the specs alone: `FILE#`"));
     }
     let session = Session::open(app, &args.build)?;
-    let specs = args.spec.load(app, EVERY, true)?;
+    let specs = args.spec.load(app, EVERY, true, None)?;
     let update = update(args.update.as_deref(), specs.iter().map(|l| &l.evaluated.spec))?;
     let mut locks: BTreeMap<PathBuf, Shared> = BTreeMap::new();
     for Loaded { evaluated, lock_path, lock: old, .. } in specs {

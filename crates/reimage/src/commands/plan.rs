@@ -12,7 +12,7 @@ use crate::{
     cli::FormatArgs,
     error::CommandError,
     session::{BuildFlags, Session},
-    spec_args::{ALL, SpecArgs},
+    spec_args::SpecArgs,
     ui::Table,
 };
 
@@ -36,8 +36,8 @@ pub(crate) struct PlanArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &PlanArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let specs = args.spec.load(app, ALL, false)?;
     let session = Session::open(app, &args.build)?;
+    let specs = session.load(&args.spec)?;
     for loaded in specs {
         session.use_bundle_of(&loaded.lock_path);
         let lock = loaded.lock.unwrap_or_else(Lock::default);

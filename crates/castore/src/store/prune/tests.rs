@@ -167,14 +167,14 @@ fn old_memos_go() {
     let f = Fixture::new(&[]);
     let store = f.open();
     let key = Digest::of(b"target");
-    store.put_target(&key, b"memo").expect("put");
+    store.put_memo(&key, b"memo").expect("put");
     let policy = Policy { now: SystemTime::UNIX_EPOCH + 100_000 * DAY, ..f.policy() };
     let policy = Policy { max_age: Some(DAY), ..policy };
     store.prune(&policy).expect("works");
-    assert!(store.target(&key).expect("works").is_some(), "this session has used it");
+    assert!(store.memo(&key).expect("works").is_some(), "this session has used it");
     drop(store);
     f.open().prune(&policy).expect("works");
-    assert_eq!(f.open().target(&key).expect("works"), None);
+    assert_eq!(f.open().memo(&key).expect("works"), None);
 }
 
 #[test]
