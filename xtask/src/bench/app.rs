@@ -131,7 +131,8 @@ fn beyond(build: impl FnOnce() -> Result<String, String>) -> Result<(f64, f64), 
         log = build()?;
         Ok(())
     })?;
-    let said = log.split("took ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    // BuildKit shows the command, too, in which no number stands there.
+    let said = log.split("took ").find_map(|rest| rest.split(' ').next()?.parse().ok());
     let nanoseconds: f64 = said.ok_or_else(|| format!("The step did not run:\n{log}"))?;
     Ok((whole, nanoseconds / 1e9))
 }

@@ -57,6 +57,7 @@ fn measure(bench: &Bench, project: &Path, memory: &Path) -> Result<Vec<Row>, Str
         command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
         command.args(["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", SUITE]);
         command.arg(memory.join("root.tar")).arg(&line).env("TMPDIR", memory);
+        settle();
         seconds(|| status(&mut command))
     };
     let mut rows = Vec::new();
@@ -68,6 +69,7 @@ fn measure(bench: &Bench, project: &Path, memory: &Path) -> Result<Vec<Row>, Str
         let ours = || {
             remove(&at)?;
             status(Command::new("cp").arg("-a").arg(seed).arg(&at))?;
+            settle();
             seconds(|| bench.reimage(project, &at, &["build", "steps.base"]))
         };
         let (theirs, ours) = pair(3, mmdebstrap, ours)?;
@@ -76,6 +78,11 @@ fn measure(bench: &Bench, project: &Path, memory: &Path) -> Result<Vec<Row>, Str
         rows.push(Row { work, peer: "mmdebstrap, in memory", theirs, what, ours });
     }
     Ok(rows)
+}
+
+/// Waits until what was written before is on disk, so that nobody pays for the copy of a store.
+fn settle() {
+    rustix::fs::sync();
 }
 
 /// A store that holds the archives of packages and nothing that was made of them: an archive is known by its content,
