@@ -12,13 +12,16 @@ pub struct Deb {
 }
 
 impl Deb {
-    /// One that has nothing in it yet.
+    /// One that has no files yet, and what packages have: the root first, and sums.
     pub fn new(name: &str, version: &str) -> Self {
+        Self::bare(name, version).directory(".", 0o755, (0, 0)).control("md5sums", "")
+    }
+
+    /// One that has nothing in it yet.
+    pub fn bare(name: &str, version: &str) -> Self {
         let (name, version) = (name.to_owned(), version.to_owned());
         let (control, data) = (Builder::new(Vec::new()), Builder::new(Vec::new()));
-        let new = Self { name, version, fields: String::new(), control, data };
-        // As packages have it: the root first, and sums.
-        new.directory(".", 0o755, (0, 0)).control("md5sums", "")
+        Self { name, version, fields: String::new(), control, data }
     }
 
     /// Adds a field to its control file: `Depends: x`.

@@ -29,7 +29,7 @@ use packages::GROUPS;
 /// A user that need not exist: nothing looks it up.
 const PLAIN: &str = "54321";
 
-/// The file time of a build, in seconds since 1970: programs that ask for it must be told the same.
+/// The file time of a build, in seconds since 1970: programs that ask for it, or the time zone, must be told the same.
 const FILE_TIME: &str = "1793491200";
 
 /// Compares what is named, or everything.
@@ -70,8 +70,10 @@ pub(crate) fn oracle(arguments: &[String]) -> Result<(), String> {
 
 /// Asks our resolver and apt for the same.
 fn choices(full: bool) -> Result<(), String> {
-    let lists = "target/oracle/apt";
-    let requests = "crates/fetch/examples/apt_oracle/requests.txt";
+    // apt takes a relative directory for one of its own.
+    let (lists, requests) =
+        (kept()?.join("apt"), at("crates/fetch/examples/apt_oracle/requests.txt"));
+    let (lists, requests) = (lists.display().to_string(), requests.display().to_string());
     let ask = |flags: &[&str]| {
         let mut arguments = vec![
             "run",
@@ -84,7 +86,7 @@ fn choices(full: bool) -> Result<(), String> {
             "--",
         ];
         arguments.extend(flags);
-        arguments.extend([lists, requests]);
+        arguments.extend([&*lists, &*requests]);
         run("cargo", &arguments)
     };
     ask(&[])?;
@@ -93,6 +95,19 @@ fn choices(full: bool) -> Result<(), String> {
         ask(&["--essential"])?;
     }
     Ok(())
+}
+
+/// A path of the workspace.
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// Where things are kept between runs: packages are fetched once.
+fn kept() -> Result<PathBuf, String> {
+    let path = at("target/oracle");
+    fs::create_dir_all(&path)
+        .and_then(|()| path.canonicalize())
+        .map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// A root to be made in several ways.
@@ -107,7 +122,6 @@ struct Case {
 /// Where roots are made, and by what.
 struct Oracle {
     reimage: PathBuf,
-    /// Kept between runs: packages are fetched once.
     directory: PathBuf,
     verbose: bool,
 }
@@ -115,13 +129,7 @@ struct Oracle {
 impl Oracle {
     fn new(verbose: bool) -> Result<Self, String> {
         run("cargo", &["build", "--quiet", "--release", "--package", "reimage"])?;
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-        let target = target.canonicalize().map_err(|e| format!("No target directory: {e}"))?;
-        Ok(Self {
-            reimage: target.join("release/reimage"),
-            directory: target.join("oracle"),
-            verbose,
-        })
+        Ok(Self { reimage: at("target/release/reimage"), directory: kept()?, verbose })
     }
 
     /// Makes each root in all ways; returns what differs without a reason. With `full` everything that is known to
@@ -187,7 +195,8 @@ impl Oracle {
         copy(&project, &plain)?;
         let binary = work.0.join("reimage");
         copy(&self.reimage, &binary)?;
-        status(Command::new("chown").args(["-R", &format!("{PLAIN}:{PLAIN}")]).arg(&work.0))?;
+        let owner = format!("{PLAIN}:{PLAIN}");
+        status(Command::new("chown").args(["-R", &owner]).args([&store, &plain, &binary]))?;
         let again = self.reimage(Some(&binary), &plain, &store, &["build", "images.root"])?;
         if again == digest {
             println!("{}: as a plain user the same", case.name);
@@ -270,7 +279,7 @@ fn mmdebstrap(case: &Case, at: &Path, mirror: &Path) -> Result<(), String> {
     command.args(["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", SUITE]);
     let line = format!("deb [trusted=yes] file:{} {SUITE} main", mirror.display());
     command.arg(at).arg(line);
-    command.env("SOURCE_DATE_EPOCH", FILE_TIME);
+    command.env("SOURCE_DATE_EPOCH", FILE_TIME).env("TZ", "UTC");
     status(&mut command)?;
     // The hook mounts the mirror in the root and leaves the directories: the way down to it, if nothing else is there.
     for path in mirror.ancestors().filter_map(|path| path.strip_prefix("/").ok()) {

@@ -198,7 +198,8 @@ fn configure(
         },
     };
     let executed = execution.run(engine, id, action)?;
-    let kept = executed.root(engine, id)?;
+    let mut kept = executed.root(engine, id)?;
+    install::link_renamed(engine.store(), &above, &mut kept.captured)?;
     let configured = above.diff(&kept.captured).map_err(|e| engine.error(id, e))?;
     let diff = view.rebase(&view.compose(&diff, &configured));
     let output = Output::Diff(engine.store().put_diff(diff)?);

@@ -10,7 +10,7 @@
 //! | `fetch-1` | SHA-256 of the file |
 //! | `copy-1` | from: kind and digest of each, lowest first · path · to · include · exclude · chown · chmod · mtime |
 //! | `unpack-1` | SHA-256 of the archive · strip |
-//! | `deb-unpack-1` | SHA-256 of the package · exclude |
+//! | `deb-unpack-2` | SHA-256 of the package · exclude |
 //! | `debian-1` | root · SHA-256 of each package in order · scripts · exclude · platform · baseline · demands · version of the driver · version of the scrub list |
 //!
 //! What does not: names, comments, places on the host, parallelism, user, locale, time zone, mirrors,
@@ -242,7 +242,7 @@ impl Action {
             Self::Fetch(_) => "fetch-1",
             Self::Copy(_) => "copy-1",
             Self::Unpack(_) => "unpack-1",
-            Self::Deb(_) => "deb-unpack-1",
+            Self::Deb(_) => "deb-unpack-2",
             Self::Debian(_) => "debian-1",
         }
     }

@@ -12,14 +12,14 @@ use reimage_tests::{Deb, Mirror, TestEnv, is_root, programs};
 const DATE: &str = "Date: Wed, 01 Nov 2023 00:00:00 UTC";
 
 /// The digest of all that the packages brought and made, but for the programs of this machine.
-const MADE: &str = "exports.made bb59ec9e872f843232872e42d887dc30112fcb2ddde5255475d5e6ff941cee3f";
+const MADE: &str = "exports.made d26cdabad5beb74ff71c52bdddb17f1ef3e7cb0cdc8b714b85804803953a0b0b";
 
 const SPEC: &str = r#"let re = import "reimage.ncl" in
 {
   steps = {
-    root | re.Debian = { suite = "unstable", packages = ["over", "edit", "divert", "words"] },
+    root | re.Debian = { suite = "unstable", packages = ["odd", "over", "edit", "divert", "words"] },
     base | re.Debian = { suite = "unstable", packages = ["tool"] },
-    upon | re.Debian = { from = base, suite = "unstable", packages = ["over", "edit", "divert", "words"] },
+    upon | re.Debian = { from = base, suite = "unstable", packages = ["odd", "over", "edit", "divert", "words"] },
   },
   images = {
     root | re.Image = { layers = [steps.root], compression = 'none },
@@ -125,8 +125,18 @@ fn packages() -> Vec<(&'static str, Deb)> {
         .directory("var", 0o755, (0, 0))
         .directory("var/spool", 0o755, (0, 0))
         .directory("var/spool/tool", 0o2770, (0, 33))
-        // As `dpkg-deb` has it: links last.
         .symlink("usr/bin/tool-link", "tool");
+    // No root, no sums, links between files, and a second name that has a mode and an owner of its own.
+    let odd = Deb::bare("odd", "1")
+        .control("conffiles", "/etc/odd.conf\n")
+        .directory("etc", 0o755, (0, 0))
+        .symlink("etc/odd", "odd.conf")
+        .file("etc/odd.conf", 0o644, (0, 0), b"level = 2\n")
+        .directory("usr", 0o755, (0, 0))
+        .directory("usr/bin", 0o755, (0, 0))
+        .symlink("usr/bin/odd", "odd-two")
+        .file("usr/bin/odd-two", 0o755, (0, 0), b"odd\n")
+        .hard_link("usr/bin/odd-one", "usr/bin/odd-two", 0o4750, (0, 42));
     let over = Deb::new("over", "1")
         .field("Depends: tool")
         .control(
@@ -149,7 +159,9 @@ fn packages() -> Vec<(&'static str, Deb)> {
         .control(
             "preinst",
             "#!/bin/sh\nset -e\n\
-             dpkg-divert --package divert --rename --divert /usr/bin/tool.real --add /usr/bin/tool\n",
+             for file in tool pair; do\n\
+             dpkg-divert --package divert --rename --divert /usr/bin/$file.real --add /usr/bin/$file\n\
+             done\n",
         )
         .directory("usr", 0o755, (0, 0))
         .directory("usr/bin", 0o755, (0, 0))
@@ -168,6 +180,7 @@ fn packages() -> Vec<(&'static str, Deb)> {
         .file("usr/share/words/a", 0o644, (0, 0), b"a\n");
     vec![
         ("tool", tool),
+        ("odd", odd),
         ("over", over),
         ("edit", edit),
         ("divert", divert),

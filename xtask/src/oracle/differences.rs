@@ -81,6 +81,7 @@ pub(super) const KNOWN: &[Known] = &[
     only_theirs("etc/ssl/private/ssl-cert-snakeoil.key", "a secret: each machine makes its own"),
     only_theirs("etc/hosts", "a step has its own, which is not kept"),
     content("etc/varnish/secret", RANDOM),
+    content("etc/bind/rndc.key", RANDOM),
     any("var/lib/mysql/**", RANDOM),
     any("var/lib/postgresql/**", RANDOM),
     any("etc/ldap/slapd.d/**", RANDOM),

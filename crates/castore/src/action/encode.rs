@@ -41,7 +41,7 @@ impl Action {
                 archive: Sha256::from_bytes(d.raw32()?),
                 strip: d.small()?,
             }),
-            "deb-unpack-1" => Self::Deb(DebAction {
+            "deb-unpack-2" => Self::Deb(DebAction {
                 package: Sha256::from_bytes(d.raw32()?),
                 exclude: d.list(text)?,
             }),

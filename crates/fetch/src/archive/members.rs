@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use reimage_castore::{Entry, Node, PathError, Tree, TreeError, TreePath};
+use reimage_castore::{Attrs, Entry, Node, PathError, Tree, TreeError, TreePath};
 
 use super::{ArchiveError, Limits, Refusal, shown};
 
@@ -15,8 +15,15 @@ pub(crate) struct Members<'a> {
     count: u64,
     /// Hard links: each linked path and the number of its group.
     linked: BTreeMap<TreePath, usize>,
-    groups: Vec<BTreeSet<TreePath>>,
+    groups: Vec<Group>,
     order: Option<Vec<TreePath>>,
+}
+
+/// The names of one inode.
+struct Group {
+    paths: BTreeSet<TreePath>,
+    /// What the last of its members said, if that counts.
+    attrs: Option<Attrs>,
 }
 
 impl<'a> Members<'a> {
@@ -40,9 +47,9 @@ impl<'a> Members<'a> {
         self.order.get_or_insert_default();
     }
 
-    /// The paths of the members in their order.
-    pub(crate) fn order(&self) -> &[TreePath] {
-        self.order.as_deref().unwrap_or_default()
+    /// Meets the root itself, which is there already.
+    pub(crate) fn root(&mut self) {
+        self.order.iter_mut().for_each(|order| order.push(TreePath::root()));
     }
 
     /// How errors call the archive.
@@ -110,12 +117,13 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// Makes a member one inode with `target`, which came before it.
+    /// Makes a member one inode with `target`, which came before it; with `attrs` it has these from here on.
     pub(crate) fn hard_link(
         &mut self,
         member: &[u8],
         path: &TreePath,
         target: &[u8],
+        attrs: Option<Attrs>,
     ) -> Result<(), ArchiveError> {
         let missing = || self.refuse(member, Refusal::Link { target: shown(target) });
         let at = self.place(target)?.ok_or_else(missing)?;
@@ -125,18 +133,25 @@ impl<'a> Members<'a> {
         }
         self.insert(member, path, entry)?;
         let group = *self.linked.entry(at.clone()).or_insert_with(|| {
-            self.groups.push(BTreeSet::from([at]));
+            self.groups.push(Group { paths: BTreeSet::from([at]), attrs: None });
             self.groups.len() - 1
         });
-        self.groups[group].insert(path.clone());
+        self.groups[group].paths.insert(path.clone());
+        self.groups[group].attrs = attrs;
         self.linked.insert(path.clone(), group);
         Ok(())
     }
 
     fn unlink(&mut self, path: &TreePath) {
         if let Some(group) = self.linked.remove(path) {
-            self.groups[group].remove(path);
+            self.groups[group].paths.remove(path);
         }
+    }
+
+    /// The paths of all members in the order in which they came, and their tree.
+    pub(crate) fn finish_in_order(mut self) -> Result<(Vec<TreePath>, Tree), ArchiveError> {
+        let order = self.order.take().unwrap_or_default();
+        Ok((order, self.finish()?))
     }
 
     /// The tree of all members.
@@ -145,10 +160,15 @@ impl<'a> Members<'a> {
             let strip = u32::try_from(self.strip).unwrap_or(u32::MAX);
             return Err(ArchiveError::Stripped { archive: self.archive.to_owned(), strip });
         }
-        for group in self.groups {
-            if group.len() > 1 {
+        for Group { paths, attrs } in self.groups {
+            for (path, attrs) in paths.iter().zip(attrs.iter().cycle()) {
+                let node = self.tree.get(path).expect("a linked member is there").node.clone();
+                let entry = Entry { node, attrs: attrs.clone() };
+                self.tree.insert(path.clone(), entry).expect("it replaces one of its kind");
+            }
+            if paths.len() > 1 {
                 self.tree
-                    .link(group.into_iter().collect())
+                    .link(paths.into_iter().collect())
                     .expect("a group is of equal members, and each is in one group");
             }
         }

@@ -72,6 +72,7 @@ pub(crate) fn walk_tar(
         members.count()?;
         let member = entry.path_bytes().into_owned();
         let Some(path) = members.place(&member)? else {
+            members.root();
             meter.expect_header();
             continue;
         };
@@ -103,7 +104,9 @@ pub(crate) fn walk_tar(
             }
             EntryType::Link => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                members.hard_link(&member, &path, &target)?;
+                // dpkg gives a second name's own attributes to the file, tar gives it none.
+                let own = (attributes != Attributes::Modes).then_some(attrs);
+                members.hard_link(&member, &path, &target, own)?;
                 meter.expect_header();
                 continue;
             }

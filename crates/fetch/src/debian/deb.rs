@@ -3,7 +3,7 @@
 //! ```text
 //! data/…       what the package installs: owners, modes, times, links as in the package
 //! control/…    its control members as they are; `md5sums` is made if the package has none, as dpkg does
-//! list         the paths of `data` in the package's order: dpkg's `info/NAME.list`
+//! list         the paths of `data` in the order in which dpkg unpacks them: its `info/NAME.list`
 //! ```
 //!
 //! A .deb is an `ar` archive of `debian-binary`, `control.tar*` and `data.tar*`, in this order (deb(5)). It is
@@ -17,7 +17,7 @@ use std::{
 };
 
 use md5::{Digest as _, Md5};
-use reimage_castore::{Entry, Node, Patterns, Store, StoreError, Tree, TreePath};
+use reimage_castore::{Digest, Entry, Node, Patterns, Store, StoreError, Tree, TreePath};
 use thiserror::Error;
 
 use crate::archive::{
@@ -126,8 +126,7 @@ pub fn unpack_deb(
             }
             (member, Some(_)) if member.starts_with("data.tar") => {
                 let mut tree = control.take().expect("it was just matched");
-                let sums = read_data(store, name, member, content, options, &mut tree)?;
-                keep_sums(store, name, &mut tree, sums)?;
+                read_data(store, name, member, content, options, &mut tree)?;
                 return Ok(tree);
             }
             (other, _) => return Err(no_package(&format!("`{other}` is not in its place"))),
@@ -175,7 +174,7 @@ fn read_control(
     Ok(tree)
 }
 
-/// Reads the files into `tree`; returns the MD5 of each if the package brings none itself.
+/// Reads the files into `tree`, with the list that dpkg makes of them, and sums if the package brings none itself.
 fn read_data(
     store: &Store,
     name: &str,
@@ -183,7 +182,7 @@ fn read_data(
     content: impl BufRead,
     options: &UnpackOptions<'_>,
     tree: &mut Tree,
-) -> Result<Option<BTreeMap<TreePath, String>>, DebError> {
+) -> Result<(), DebError> {
     let archive = format!("{name}: {member}");
     let stream = decompress(content).map_err(|e| damaged(name, e))?;
     let meter = Meter::new(options.limits);
@@ -191,7 +190,7 @@ fn read_data(
     members.remember_order();
     let attributes = Attributes::All { newest: options.file_time };
     let mut sums = tree.get(&at("control/md5sums")).is_none().then(BTreeMap::new);
-    walk_tar(&mut members, &meter, stream, attributes, |path, archive, content| {
+    walk_tar(&mut members, &meter, stream, attributes, |_, archive, content| {
         let store_failed = |source| ArchiveError::Store { archive: archive.to_owned(), source };
         let mut md5 = Md5::new();
         let kept = if sums.is_some() {
@@ -204,17 +203,28 @@ fn read_data(
             (kept, None) => kept.map_err(store_failed)?,
         };
         if let Some(sums) = &mut sums {
-            sums.insert(path.clone(), hex(&md5.finalize()));
+            sums.insert(digest, hex(&md5.finalize()));
         }
         Ok(Node::File { digest, size })
     })?;
-    let list = list(members.order());
-    let data = members.finish()?;
-    let (digest, size) = store
-        .put(list.as_slice())
-        .map(|digest| (digest, list.len() as u64))
-        .map_err(|source| DebError::Store { package: name.to_owned(), source })?;
-    tree.insert(at("list"), Entry::file(digest, size)).expect("the root is a directory");
+    // dpkg unpacks symbolic links last.
+    let (mut order, data) = members.finish_in_order()?;
+    let symlink = |path: &TreePath| {
+        matches!(data.get(path).map(|entry| &entry.node), Some(Node::Symlink { .. }))
+    };
+    order.sort_by_key(symlink);
+    let mut keep = |at: TreePath, text: &[u8]| {
+        let digest = store
+            .put(text)
+            .map_err(|source| DebError::Store { package: name.to_owned(), source })?;
+        tree.insert_deep(at, Entry::file(digest, text.len() as u64))
+            .expect("`control` is a directory");
+        Ok::<_, DebError>(())
+    };
+    keep(at("list"), &list(&order))?;
+    if let Some(sums) = sums {
+        keep(at("control/md5sums"), &md5sums(&order, &data, &sums))?;
+    }
     let excluded = |path: &TreePath| options.exclude.matches(path);
     tree.insert(at("data"), Entry::implied()).expect("the root is a directory");
     let place = |path: &TreePath| {
@@ -235,45 +245,32 @@ fn read_data(
             tree.link(group).expect("they were one group");
         }
     }
-    Ok(sums)
+    Ok(())
 }
 
-/// `md5sums` as dpkg makes it: of files that are no conffiles, in the order of their paths.
-fn keep_sums(
-    store: &Store,
-    name: &str,
-    tree: &mut Tree,
-    sums: Option<BTreeMap<TreePath, String>>,
-) -> Result<(), DebError> {
-    let failed = |source| DebError::Store { package: name.to_owned(), source };
-    let Some(sums) = sums else { return Ok(()) };
-    let conffiles = match tree.get(&at("control/conffiles")).map(|entry| &entry.node) {
-        Some(Node::File { digest, .. }) => package::conffiles(&store.read(digest).map_err(failed)?),
-        _ => Vec::new(),
-    };
+/// The paths of a package, a line each.
+fn list(order: &[TreePath]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for path in order {
+        list.push(b'/');
+        list.extend_from_slice(if path.is_root() { b"." } else { path.as_bytes() });
+        list.push(b'\n');
+    }
+    list
+}
+
+/// `md5sums` as dpkg makes it: of every name of every file, conffiles too, as they come.
+fn md5sums(order: &[TreePath], data: &Tree, sums: &BTreeMap<Digest, String>) -> Vec<u8> {
     let mut text = Vec::new();
-    for (path, sum) in sums {
-        if !conffiles.iter().any(|conffile| conffile.path == path) {
-            text.extend_from_slice(sum.as_bytes());
+    for path in order {
+        if let Some(Node::File { digest, .. }) = data.get(path).map(|entry| &entry.node) {
+            text.extend_from_slice(sums[digest].as_bytes());
             text.extend_from_slice(b"  ");
             text.extend_from_slice(path.as_bytes());
             text.push(b'\n');
         }
     }
-    let digest = store.put(&text).map_err(failed)?;
-    let entry = Entry::file(digest, text.len() as u64);
-    tree.insert(at("control/md5sums"), entry).expect("`control` is a directory");
-    Ok(())
-}
-
-fn list(order: &[TreePath]) -> Vec<u8> {
-    let mut list = b"/.\n".to_vec();
-    for path in order {
-        list.push(b'/');
-        list.extend_from_slice(path.as_bytes());
-        list.push(b'\n');
-    }
-    list
+    text
 }
 
 /// Lower-case hexadecimal digits.

@@ -24,9 +24,11 @@ mod database;
 mod driver;
 mod merge;
 mod order;
+mod renamed;
 mod status;
 
 pub use driver::{DRIVER_VERSION, SCRUB_VERSION};
+pub use renamed::link_renamed;
 pub use status::Installed;
 
 use database::Database;

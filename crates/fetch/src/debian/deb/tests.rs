@@ -146,15 +146,38 @@ fn what_a_package_holds() {
     assert_eq!(attrs.mtime, Some(1_000_000_000));
     let group = package.data.links().group(&path("usr/bin/x"));
     assert_eq!(group, Some(&[path("usr/bin/x"), path("usr/bin/y")][..]));
-    // Made for a package that has none: of all files but conffiles, excluded ones too.
+    // Made for a package that has none: of all names of all files, excluded ones too.
     let sums = package.member(&store, "md5sums").expect("it is kept");
-    let x = hex(&Md5::digest(b"x"));
-    assert!(sums.contains(&format!("{x}  usr/bin/x\n")), "{sums}");
-    assert!(!sums.contains("x.conf") && sums.contains("usr/share/doc/x"), "{sums}");
+    let sum = |text: &str, path: &str| format!("{}  {path}\n", hex(&Md5::digest(text)));
+    let expected = [
+        sum("conf", "etc/x.conf"),
+        sum("x", "usr/bin/x"),
+        sum("doc", "usr/share/doc/x"),
+        sum("x", "usr/bin/y"),
+        sum("su", "usr/bin/su"),
+    ];
+    assert_eq!(sums, expected.concat());
     let list = store.read(&package.list.0).expect("it is kept");
     let list = String::from_utf8(list).expect("it is text");
-    assert!(list.starts_with("/.\n/etc\n/etc/x.conf\n/usr\n/usr/bin\n"), "{list}");
+    assert!(list.starts_with("/etc\n/etc/x.conf\n/usr\n/usr/bin\n"), "{list}");
     assert!(list.contains("/usr/share/doc/x\n"), "what is excluded is still the package's: {list}");
+}
+
+#[test]
+fn links_come_last_and_the_second_name_decides() {
+    let (store, _directory) = store();
+    let package = Deb::new("x", "")
+        .member(EntryType::Symlink, "./link", "b", 0o777, "")
+        .member(EntryType::Directory, "./", "", 0o755, "")
+        .file("b", "b")
+        .member(EntryType::Link, "./a", "./b", 0o4750, "")
+        .package(&store);
+    let list = store.read(&package.list.0).expect("it is kept");
+    assert_eq!(String::from_utf8_lossy(&list), "/.\n/b\n/a\n/link\n");
+    for path in ["a", "b"] {
+        let path = TreePath::new(path).expect("a good path");
+        assert_eq!(package.data.get(&path).expect("it is there").attrs.mode, 0o4750);
+    }
 }
 
 #[test]

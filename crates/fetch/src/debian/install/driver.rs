@@ -10,7 +10,7 @@ use super::{INPUT, InstallPlan};
 use crate::debian::deb::{Control, Package};
 
 /// The version of what drives dpkg: the script and what is placed before it runs.
-pub const DRIVER_VERSION: u32 = 1;
+pub const DRIVER_VERSION: u32 = 2;
 
 /// The version of the list of what is scrubbed.
 pub const SCRUB_VERSION: u32 = 1;

@@ -72,21 +72,25 @@ impl Overrides {
 
 /// Reads diversions and overridden modes of a root.
 pub(super) fn overrides(store: &Store, view: &View) -> Result<Overrides, StoreError> {
-    let diversions = text(store, view, "var/lib/dpkg/diversions")?;
+    let diverted = diversions(&text(store, view, "var/lib/dpkg/diversions")?);
     let modes = text(store, view, "var/lib/dpkg/statoverride")?;
-    let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
-        bytes.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect()
-    };
-    let mut paths = BTreeSet::new();
-    for three in lines(&diversions).chunks(3) {
-        paths.extend(three.iter().take(2).filter_map(|path| TreePath::new(path).ok()));
-    }
-    for line in lines(&modes) {
+    let mut paths: BTreeSet<_> = diverted.into_iter().flat_map(|(from, to)| [from, to]).collect();
+    for line in modes.split(|b| *b == b'\n') {
         let path = line.splitn(4, |b| *b == b' ').nth(3);
         paths.extend(path.and_then(|path| TreePath::new(path).ok()));
     }
     paths.remove(&TreePath::root());
     Ok(Overrides(paths))
+}
+
+/// Reads dpkg's list of diversions: from where, and to where.
+pub(super) fn diversions(list: &[u8]) -> Vec<(TreePath, TreePath)> {
+    let lines: Vec<_> = list.split(|b| *b == b'\n').collect();
+    // The third line is who diverts.
+    let pairs = lines
+        .chunks_exact(3)
+        .filter_map(|three| Some((TreePath::new(three[0]).ok()?, TreePath::new(three[1]).ok()?)));
+    pairs.collect()
 }
 
 /// Whether a `preinst` does nothing where the package was never installed before: there is none, or all it does
