@@ -62,6 +62,17 @@ pub(super) const KNOWN: &[Known] = &[
         how: "ours 0755 root:root Directory, theirs 0700 _apt:root",
         reason: "apt gives it to its own user when it first runs",
     },
+    Known {
+        path: "etc/machine-id",
+        how: "ours 0444 root:root File, theirs 0644 root:root File",
+        reason: "made anew by mmdebstrap, empty as ours is; systemd makes it unwritable",
+    },
+    Known {
+        path: "var/log/journal",
+        how: "ours 2755 root:systemd-journal Directory, theirs 2755 root:systemd-journal Directory \
+              system.posix_acl_access",
+        reason: "a tree keeps no access control lists (docs/encoding.md)",
+    },
     // What packages make.
     content("etc/passwd", ORDER),
     content("etc/shadow", ORDER),

@@ -202,7 +202,7 @@ fn golden_digests() {
             "f0a9ce823f1cae62ecb78127aa2a4dddf2eb4af64fab0d56ccadf99f31c8901d",
             "1391dce16d54b8d3a77803267fed1b9afc0983ef91bfcbf6ae1c94920a0d914d",
             "4af4a761fbdfec8cd49290ecc256abd7fe121349a48699655215349fa828d3f9",
-            "f4a543ed138415027dc729207418c36dbd78031a2c5968ed0a30a6e3f3b06cf2",
+            "8df4d83b40ccbf7fcee85c08990faeec65e8893e9df302c7b3465115ab52e0de",
             "8789a2b5737e853d0af4bd26fdd958254b18c004759d713ea3bd1fde8051c0b8",
         ]
     );
