@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
-use reimage_sandbox::{Command, IdsSetting, Streams, UpperOn};
+use reimage_sandbox::{Command, IdsSetting, Machine, Streams, UpperOn};
 
 const ROUNDS: usize = 200;
 
@@ -25,13 +25,14 @@ fn main() {
     let null = fs::File::open("/dev/null").expect("/dev/null");
     let streams = Streams { input: null.as_fd(), output: null.as_fd(), error: null.as_fd() };
     let mut count = 0;
-    let mut ours = |upper, remove| {
+    let mut ours = |upper, machine, remove| {
         count += 1;
         let scratch = dir.path().join(format!("s{count}"));
         fs::create_dir(&scratch).expect("a scratch directory");
         let mut command = Command::new(&scratch, ["/bin/true".into()]);
         command.lowers = vec![root.clone()];
         command.upper = upper;
+        command.machine = machine;
         let begun = Instant::now();
         let outcome = zygote.run(&command, streams).expect("a sandbox");
         assert!(outcome.succeeded(), "{outcome:?}");
@@ -58,12 +59,14 @@ fn main() {
         Program::new(root.join("bin/true")).status().expect("true");
         begun.elapsed()
     };
-    let (mut disk, mut memory, mut whole, mut peer, mut none) =
-        (vec![], vec![], vec![], vec![], vec![]);
+    let (mut disk, mut memory, mut fixed, mut whole, mut peer, mut none) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
+    let in_memory = UpperOn::Memory { spill: u64::MAX };
     for _ in 0..ROUNDS {
-        disk.push(ours(UpperOn::Disk, false));
-        memory.push(ours(UpperOn::Memory { spill: u64::MAX }, false));
-        whole.push(ours(UpperOn::Disk, true));
+        disk.push(ours(UpperOn::Disk, Machine::Real, false));
+        memory.push(ours(in_memory, Machine::Real, false));
+        fixed.push(ours(in_memory, Machine::Fixed { cpus: 4, booted: 0 }, false));
+        whole.push(ours(UpperOn::Disk, Machine::Real, true));
         peer.extend(bwrap());
         none.push(bare());
     }
@@ -74,12 +77,13 @@ fn main() {
         ("bwrap", &mut peer),
         ("upper on disk", &mut disk),
         ("upper in memory", &mut memory),
+        ("the same, the baseline's machine", &mut fixed),
         ("on disk and removed", &mut whole),
     ] {
         let (middle, least) = (median(times), times.first().copied().unwrap_or_default());
         let ratio = middle.as_secs_f64() / reference.as_secs_f64();
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        println!("{what:20} {:6.2} ({:5.2})  {ratio:4.2} of bwrap", ms(middle), ms(least));
+        println!("{what:33} {:6.2} ({:5.2})  {ratio:4.2} of bwrap", ms(middle), ms(least));
     }
 }
 

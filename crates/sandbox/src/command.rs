@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::Machine;
 use crate::wire::{path, path_map, paths};
 
 /// One command and everything that it can see.
@@ -43,6 +44,8 @@ pub struct Command {
     pub hostname: String,
     /// What network it sees.
     pub network: Network,
+    /// What machine it sees.
+    pub machine: Machine,
     /// Bounds; passing one ends the command and voids its result.
     pub limits: Limits,
     /// Gives the command a terminal of its own as its three standard streams
@@ -170,6 +173,7 @@ impl Command {
             user: User::default(),
             hostname,
             network: Network::None,
+            machine: Machine::Real,
             limits: Limits::default(),
             terminal: None,
             owners: Vec::new(),

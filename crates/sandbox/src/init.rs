@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::Command;
 use crate::error::{During, Failure, FailureKind};
 use crate::ids::Ids;
-use crate::mounts::{Root, mask_proc};
+use crate::mounts::{Root, mask_proc, show_machine};
 use crate::outcome::Status;
 use crate::sys::{self, Fork, Instruction};
 use crate::wire;
@@ -69,6 +69,7 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
         mounted => mounted.during(|| "mount /proc".into())?,
     }
     mask_proc(start.ids, &proc, &start.root.path.join("dev/null"))?;
+    show_machine(start.command.machine, &proc, &start.root.aux_path.join("proc"))?;
     rustix::process::fchdir(&start.root.dir).during(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").during(|| "pivot into the root".into())?;
     unmount(".", UnmountFlags::DETACH).during(|| "leave the host's root".into())?;

@@ -17,6 +17,7 @@ mod filter;
 mod groups;
 mod ids;
 mod init;
+mod machine;
 mod monitor;
 mod mounts;
 mod notify;
@@ -39,6 +40,7 @@ pub use command::{
 pub use error::{Error, Unavailable};
 pub use groups::available_memory;
 pub use ids::{Ids, IdsSetting};
+pub use machine::{Machine, UPTIME};
 pub use outcome::{Outcome, Status, Void};
 pub use probe::Probe;
 pub use remove::{RemoveError, remove_tree};

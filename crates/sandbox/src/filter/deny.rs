@@ -88,13 +88,26 @@ const FS_IOC_FIEMAP: u32 = 0xc020_660b;
 const FICLONE: u32 = 0x4004_9409;
 const FICLONERANGE: u32 = 0x4020_940d;
 
-/// The rules of every step.
-pub(crate) fn baseline() -> Vec<Rule> {
-    let rule = |nr: i64, when, errno| Rule {
+fn rule(nr: i64, when: When, errno: i32) -> Rule {
+    Rule {
         nr: u32::try_from(nr).expect("system call numbers are small and positive"),
         when,
         action: Action::Errno(errno),
-    };
+    }
+}
+
+/// The further rules of a step that sees the baseline's machine.
+pub(crate) fn fixed_machine() -> Vec<Rule> {
+    vec![
+        // On which of its processors a step runs is not its business.
+        rule(libc::SYS_sched_setaffinity, When::Always, 0),
+        // It would be told which one that is, in its memory.
+        rule(libc::SYS_rseq, When::Always, libc::ENOSYS),
+    ]
+}
+
+/// The rules of every step.
+pub(crate) fn baseline() -> Vec<Rule> {
     let always =
         |list: &'static [i64], errno| list.iter().map(move |nr| rule(*nr, When::Always, errno));
     let conditional = [

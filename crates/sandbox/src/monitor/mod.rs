@@ -12,10 +12,11 @@ use rustix::process::{
 
 use crate::command::{Command, Network, TerminalSize};
 use crate::error::{During, Failure};
-use crate::filter::{assemble, baseline};
+use crate::filter::{assemble, baseline, fixed_machine};
 use crate::groups::Groups;
 use crate::ids::Ids;
 use crate::init::{self, Ended, Start};
+use crate::machine::Machine;
 use crate::mounts::{self, Root};
 use crate::notify::{self, Notifier};
 use crate::outcome::{Report, Status, Void};
@@ -65,7 +66,10 @@ fn watch(
     let host_proc = mounts::open_host_proc()?;
     let shown = rlimits::set().during(|| "set the resource limits".into())?;
     let mut rules = baseline();
-    rules.extend(notify::rules(ids, &shown));
+    if command.machine != Machine::Real {
+        rules.extend(fixed_machine());
+    }
+    rules.extend(notify::rules(ids, &command, &shown));
     let program = assemble(&rules);
     let (socket, theirs) = wire::pair().during(|| "make a socket".into())?;
     let start = Start {

@@ -7,9 +7,10 @@ use rustix::fs::{FileType, Mode, mknodat};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
 use super::QUIET;
-use super::inside::{fd_path, target};
+use super::inside::{fd_path, make_dir, make_dirs, reopen, target, write_file};
 use crate::error::{During, Failure};
 use crate::ids::Ids;
+use crate::machine::{EMPTY_PROC_FILES, Machine, proc_files, sys_cpu_files};
 
 /// A minimal /dev: a tmpfs in which no device works but those bound from the host, read-only so that
 /// their own attributes cannot be changed (writing to a device is not writing to its inode).
@@ -49,10 +50,44 @@ pub(super) fn devices(root: &OwnedFd) -> Result<(), Failure> {
     mount("shm", fd_path(&shm), "tmpfs", QUIET, c"mode=1777").during(|| "mount /dev/shm".into())
 }
 
-/// An empty /sys: nothing of the machine shows.
-pub(super) fn system(at: &OwnedFd) -> Result<(), Failure> {
-    let flags = QUIET | MountFlags::NOEXEC | MountFlags::RDONLY;
-    mount("sys", fd_path(at), "tmpfs", flags, c"mode=0755,size=4k").during(|| "mount /sys".into())
+/// /sys: nothing of the machine shows, and of the baseline's the processors.
+pub(super) fn system(at: &OwnedFd, machine: Machine) -> Result<(), Failure> {
+    let flags = QUIET | MountFlags::NOEXEC;
+    let Machine::Fixed { .. } = machine else {
+        let flags = flags | MountFlags::RDONLY;
+        return mount("sys", fd_path(at), "tmpfs", flags, c"mode=0755,size=4k")
+            .during(|| "mount /sys".into());
+    };
+    mount("sys", fd_path(at), "tmpfs", flags, c"mode=0755,size=1m")
+        .during(|| "mount /sys".into())?;
+    let over = reopen(at).during(|| "enter /sys".into())?;
+    let cpus = Path::new(&fd_path(&over)).join("devices/system/cpu");
+    for (name, content) in sys_cpu_files(machine.cpus()) {
+        let path = cpus.join(name);
+        if let Some(parent) = path.parent() {
+            make_dirs(parent)?;
+        }
+        write_file(&path, content.as_bytes())?;
+    }
+    let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
+    mount_remount(fd_path(&over), flags, c"").during(|| "protect /sys".into())
+}
+
+/// Puts the baseline's machine into /proc. `files` is an empty directory outside of what the step sees.
+pub(crate) fn show_machine(machine: Machine, proc: &Path, files: &Path) -> Result<(), Failure> {
+    let Machine::Fixed { cpus, booted } = machine else { return Ok(()) };
+    make_dir(files, 0o755)?;
+    let empty = EMPTY_PROC_FILES.iter().map(|name| (*name, String::new()));
+    for (number, (name, content)) in proc_files(cpus, booted).into_iter().chain(empty).enumerate() {
+        let file = files.join(number.to_string());
+        write_file(&file, content.as_bytes())?;
+        // A kernel may lack one of them; what it has is hidden.
+        match mount_bind(&file, proc.join(name)) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => Err(error).during(|| format!("show /proc/{name}"))?,
+        }
+    }
+    Ok(())
 }
 
 /// Masks what /proc tells or lets change about the machine. `proc` is a fresh mount of it.

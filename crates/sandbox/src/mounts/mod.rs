@@ -24,7 +24,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use crate::command::{Command, Input, MAX_LOWERS, UpperOn};
 use crate::error::{During, Failure};
 
-pub(crate) use devices::mask_proc;
+pub(crate) use devices::{mask_proc, show_machine};
 use inside::{
     bind_at, ensure, fd_path, make_dir, make_dirs, open_dir, open_in, target, write_file,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Root {
     pub(crate) inputs: Vec<(PathBuf, OwnedFd)>,
     /// The tmpfs of this sandbox.
     pub(crate) aux: OwnedFd,
+    /// Where that is mounted, until the root is left.
+    pub(crate) aux_path: PathBuf,
     /// Paths of the root that no result holds.
     pub(crate) uncaptured: Vec<PathBuf>,
 }
@@ -103,7 +105,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
     let dir = open_dir(&path)?;
 
     devices::devices(&dir)?;
-    devices::system(&target(&dir, Path::new("/sys"))?)?;
+    devices::system(&target(&dir, Path::new("/sys"))?, command.machine)?;
     let mut uncaptured: Vec<PathBuf> = UNCAPTURED.iter().map(PathBuf::from).collect();
     let inside = |fd: &OwnedFd| -> Result<PathBuf, Failure> {
         let full = fs::read_link(fd_path(fd)).during(|| "name a mount point".into())?;
@@ -133,8 +135,8 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
     if command.workdir != Path::new("/") {
         ensure(&dir, &command.workdir, true)?;
     }
-    let aux = open_dir(&aux)?;
-    Ok(Root { path, dir, upper_on, upper, inputs, aux, uncaptured })
+    let (aux, aux_path) = (open_dir(&aux)?, aux);
+    Ok(Root { path, dir, upper_on, upper, inputs, aux, aux_path, uncaptured })
 }
 
 /// What is asked for, but disk where tmpfs has no user xattrs (before Linux 6.6): overlayfs needs them.

@@ -22,6 +22,8 @@ mod chown;
 mod create;
 mod creds;
 mod limits;
+mod listing;
+mod machine;
 mod place;
 mod records;
 mod stat;
@@ -34,12 +36,14 @@ use crate::command::{Command, Owner};
 use crate::error::{During, Failure};
 use crate::filter::{Action, Rule, When};
 use crate::ids::Ids;
+use crate::machine::Machine;
 use crate::mounts::Root;
 use crate::outcome::Void;
 use crate::rlimits::Shown;
 use crate::sys::{self, Answer, Notification};
 
 use creds::Credentials;
+use listing::Listings;
 use records::Records;
 
 /// What a handled call gets.
@@ -118,6 +122,8 @@ enum Feature {
     Ownership,
     /// Device nodes, which no user namespace may make, and the privacy of our records.
     Devices,
+    /// The baseline's machine.
+    Machine,
 }
 
 struct Handler {
@@ -131,15 +137,19 @@ const fn on(nr: i64, when: When, feature: Feature, run: Run) -> Handler {
     Handler { nr, when, feature, run }
 }
 
-fn demanded(ids: Ids) -> &'static [Feature] {
-    match ids {
-        Ids::Full => &[],
-        Ids::Mapped => &[Feature::Devices],
-        Ids::Notify => &[Feature::Ownership, Feature::Devices],
+fn demanded(ids: Ids, command: &Command) -> Vec<Feature> {
+    let mut features = match ids {
+        Ids::Full => vec![],
+        Ids::Mapped => vec![Feature::Devices],
+        Ids::Notify => vec![Feature::Ownership, Feature::Devices],
+    };
+    if command.machine != Machine::Real {
+        features.push(Feature::Machine);
     }
+    features
 }
 
-fn handlers(ids: Ids) -> impl Iterator<Item = &'static Handler> {
+fn handlers(ids: Ids, command: &Command) -> impl Iterator<Item = &'static Handler> {
     let tables = [
         stat::TABLE,
         chown::TABLE,
@@ -148,19 +158,23 @@ fn handlers(ids: Ids) -> impl Iterator<Item = &'static Handler> {
         limits::TABLE,
         xattrs::TABLE,
         place::TABLE,
+        machine::TABLE,
+        listing::TABLE,
     ];
-    let demanded = demanded(ids);
-    tables.into_iter().flatten().filter(|handler| demanded.contains(&handler.feature))
+    let demanded = demanded(ids, command);
+    tables.into_iter().flatten().filter(move |handler| demanded.contains(&handler.feature))
 }
 
-/// The rules that send calls to the monitor under this id backend, and where a limit is not what a step sees.
-pub(crate) fn rules(ids: Ids, shown: &[Shown]) -> Vec<Rule> {
+/// The rules that send calls to the monitor under this id backend, for what `command` is to see, and where a limit is not
+/// what a step sees.
+pub(crate) fn rules(ids: Ids, command: &Command, shown: &[Shown]) -> Vec<Rule> {
     let rule = |nr, when| Rule {
         nr: u32::try_from(nr).expect("system call numbers are small and positive"),
         when,
         action: Action::Notify,
     };
-    let mut rules: Vec<_> = handlers(ids).map(|handler| rule(handler.nr, handler.when)).collect();
+    let handlers = handlers(ids, command);
+    let mut rules: Vec<_> = handlers.map(|handler| rule(handler.nr, handler.when)).collect();
     if !shown.is_empty() {
         // The monitor lives as long as its filter.
         let resources: &[u32] = shown.iter().map(|s| s.resource).collect::<Vec<_>>().leak();
@@ -190,6 +204,10 @@ pub(crate) struct Notifier {
     chrooted: bool,
     records: Records,
     credentials: Credentials,
+    /// What uname(2) says, and how many processors there are, of the baseline's machine.
+    utsname: Vec<u8>,
+    cpus: u32,
+    listings: Listings,
     /// Limits that the machine does not give.
     shown: Vec<Shown>,
     voided: Vec<Void>,
@@ -207,7 +225,7 @@ impl Notifier {
     ) -> Result<Self, Failure> {
         let root = place::open_path(c"/").during(|| "open the sandbox's root".into())?;
         let mut table = vec![None; 512];
-        for handler in handlers(ids).chain(limits::TABLE) {
+        for handler in handlers(ids, command).chain(limits::TABLE) {
             let at =
                 usize::try_from(handler.nr).expect("system call numbers are small and positive");
             table[at] = Some(handler.run);
@@ -233,6 +251,9 @@ impl Notifier {
             chrooted: false,
             records,
             credentials,
+            utsname: crate::machine::utsname(&command.hostname),
+            cpus: command.machine.cpus(),
+            listings: Listings::default(),
             shown,
             voided: Vec::new(),
         })

@@ -14,7 +14,7 @@ mod stat;
 pub(crate) use file::{file_handle, write_error};
 pub(crate) use memory::{read_memory, write_memory};
 pub(crate) use process::{
-    Fork, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
+    Fork, borrow_fd, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
     ignore_terminal_signals, loopback_up, namespaces, set_soft_locks_limit, soft_locks_limit,
     terminate,
 };

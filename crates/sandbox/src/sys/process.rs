@@ -61,6 +61,31 @@ pub(crate) fn terminate(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// A descriptor of another process, shared with it, position and all. `pid` may be any of its threads. Errors: `EBADF`
+/// if it has no such descriptor, `ESRCH` if it is gone.
+pub(crate) fn borrow_fd(pid: u32, fd: u32) -> io::Result<OwnedFd> {
+    const PIDFD_THREAD: u32 = 0o200; // O_EXCL; Linux 6.9
+    // SAFETY: both calls take integers; each result is a new descriptor, owned from here on.
+    unsafe {
+        let open = |pid: u32, flags: u32| checked(libc::syscall(libc::SYS_pidfd_open, pid, flags));
+        let process = match open(pid, PIDFD_THREAD) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(leader(pid)?, 0)?,
+            other => other?,
+        };
+        let process = OwnedFd::from_raw_fd(i32::try_from(process).map_err(io::Error::other)?);
+        let fd = checked(libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0))?;
+        Ok(OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?))
+    }
+}
+
+/// The process of a thread, as the /proc that we stand in says.
+fn leader(thread: u32) -> io::Result<u32> {
+    let gone = || io::Error::from_raw_os_error(libc::ESRCH);
+    let status = std::fs::read_to_string(format!("{thread}/status")).map_err(|_| gone())?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    line.and_then(|line| line.trim().parse().ok()).ok_or_else(gone)
+}
+
 /// Marks every descriptor from `first` on as close-on-exec.
 pub(crate) fn close_on_exec_from(first: u32) -> io::Result<()> {
     let cloexec = libc::CLOSE_RANGE_CLOEXEC;

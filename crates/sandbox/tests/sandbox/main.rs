@@ -16,6 +16,7 @@ mod basics;
 mod capture;
 mod escape;
 mod limits;
+mod machine;
 mod ownership;
 mod tools;
 
@@ -108,8 +109,15 @@ fn mapped(lab: &Lab, tests: &std::path::Path, filter: &str) -> bool {
 }
 
 fn run(lab: &Lab, filter: &str) -> usize {
-    let tests: Vec<Test> =
-        [basics::TESTS, limits::TESTS, capture::TESTS, escape::TESTS, ownership::TESTS].concat();
+    let tests: Vec<Test> = [
+        basics::TESTS,
+        limits::TESTS,
+        capture::TESTS,
+        escape::TESTS,
+        ownership::TESTS,
+        machine::TESTS,
+    ]
+    .concat();
     let mut failed = 0;
     for (name, test) in tests.into_iter().filter(|(name, _)| name.contains(filter)) {
         let begun = Instant::now();

@@ -1,0 +1,168 @@
+//! Directories, listed in the order of their names' bytes.
+//!
+//! The first call on an open directory reads all of it and keeps the sorted list; the position of the open file
+//! description, which threads, children and duplicated descriptors share, says which list and where in it:
+//! `number << 24 | index`. So `telldir`, `seekdir` and `rewinddir` do what they do elsewhere.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{RawDir, SeekFrom, seek};
+use rustix::io::Errno;
+
+use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
+use crate::filter::When;
+use crate::sys::{self, Notification};
+
+pub(super) const TABLE: &[Handler] = &[
+    on(libc::SYS_getdents64, When::Always, Feature::Machine, getdents64),
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_getdents, When::Always, Feature::Machine, getdents),
+];
+
+/// Bits of a position that are the index; a directory of more entries is listed as the kernel does.
+const INDEX_BITS: u32 = 24;
+
+/// Lists that are kept at most: a program that jumps back into an older one finds the directory read anew.
+const KEPT: usize = 1024;
+
+/// Bytes that a caller gets at most in one call.
+const MOST: usize = 1 << 20;
+
+/// One entry of a directory.
+struct Entry {
+    inode: u64,
+    /// `DT_*`.
+    kind: u8,
+    name: Vec<u8>,
+}
+
+/// Sorted lists by number, from 1: position 0 is where every directory begins.
+#[derive(Default)]
+pub(super) struct Listings {
+    lists: BTreeMap<u64, Vec<Entry>>,
+    last: u64,
+}
+
+/// How an entry is laid out.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// `struct linux_dirent64`: the kind before the name.
+    Wide,
+    /// `struct linux_dirent`: the kind in the last byte.
+    Old,
+}
+
+fn getdents64(notifier: &mut Notifier, call: &Notification) -> Handled {
+    list(notifier, call, Layout::Wide)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn getdents(notifier: &mut Notifier, call: &Notification) -> Handled {
+    list(notifier, call, Layout::Old)
+}
+
+fn list(notifier: &mut Notifier, call: &Notification, layout: Layout) -> Handled {
+    let [fd, address, room, ..] = call.args;
+    let room = usize::try_from(unsigned(room)).unwrap_or(MOST).min(MOST);
+    let directory = match sys::borrow_fd(call.pid, unsigned(fd)) {
+        Ok(directory) => directory,
+        // No such descriptor: the kernel says so itself.
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => return Err(Failed::Unresolved),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Err(Failed::Gone),
+        Err(error) => return Err(fell_back("the order of a directory", error)),
+    };
+    notifier.still_there(call)?;
+    let Ok(position) = seek(&directory, SeekFrom::Current(0)) else {
+        return Err(Failed::Unresolved); // no directory
+    };
+    let (mut number, mut index) = (position >> INDEX_BITS, position & ((1 << INDEX_BITS) - 1));
+    if !notifier.listings.lists.contains_key(&number) {
+        if number == 0 {
+            index = 0;
+        }
+        let Some(entries) = read(&directory)? else { return Err(Failed::Unresolved) };
+        number = notifier.listings.keep(entries);
+    }
+    let entries = &notifier.listings.lists[&number];
+    let mut bytes = Vec::new();
+    let first = usize::try_from(index).unwrap_or(usize::MAX);
+    for entry in entries.iter().skip(first) {
+        let next = number << INDEX_BITS | (index + 1);
+        if !entry.put(&mut bytes, next, layout, room) {
+            break;
+        }
+        index += 1;
+    }
+    if bytes.is_empty() && first < entries.len() {
+        return Err(Failed::Errno(libc::EINVAL)); // not even one fits
+    }
+    seek(&directory, SeekFrom::Start(number << INDEX_BITS | index))
+        .map_err(|error| fell_back("the order of a directory", error))?;
+    let value = i64::try_from(bytes.len()).unwrap_or(0);
+    Ok(Reply::Write { address, bytes, value })
+}
+
+impl Listings {
+    fn keep(&mut self, entries: Vec<Entry>) -> u64 {
+        self.last += 1;
+        self.lists.insert(self.last, entries);
+        if self.lists.len() > KEPT {
+            self.lists.pop_first();
+        }
+        self.last
+    }
+}
+
+/// All entries of a directory, sorted; none if it is no directory, or larger than positions can tell.
+fn read(directory: &OwnedFd) -> Result<Option<Vec<Entry>>, Failed> {
+    seek(directory, SeekFrom::Start(0))?;
+    let mut buffer = Vec::with_capacity(1 << 16);
+    let mut raw = RawDir::new(directory, buffer.spare_capacity_mut());
+    let mut entries = Vec::new();
+    while let Some(entry) = raw.next() {
+        let entry = match entry {
+            Err(Errno::NOTDIR) => return Ok(None),
+            other => other?,
+        };
+        // DT_* are the top bits of S_IF*.
+        let kind = u8::try_from(entry.file_type().as_raw_mode() >> 12).unwrap_or(0);
+        entries.push(Entry {
+            inode: entry.ino(),
+            kind,
+            name: entry.file_name().to_bytes().to_vec(),
+        });
+    }
+    if entries.len() >= 1 << INDEX_BITS {
+        return Err(fell_back("the order of a directory", "it has too many entries"));
+    }
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(Some(entries))
+}
+
+/// Bytes of an entry before its name and its kind: inode, position, length.
+const HEAD: usize = 18;
+
+impl Entry {
+    /// Appends it, if it fits into `room`.
+    fn put(&self, to: &mut Vec<u8>, next: u64, layout: Layout, room: usize) -> bool {
+        let begin = to.len();
+        // The name, the zero behind it and the kind, wherever that is; a multiple of a word.
+        let size = (HEAD + self.name.len() + 2).next_multiple_of(8);
+        if begin + size > room {
+            return false;
+        }
+        to.extend(self.inode.to_ne_bytes());
+        to.extend(next.to_ne_bytes());
+        to.extend(u16::try_from(size).unwrap_or(u16::MAX).to_ne_bytes());
+        if let Layout::Wide = layout {
+            to.push(self.kind);
+        }
+        to.extend(&self.name);
+        to.resize(begin + size, 0);
+        if let Layout::Old = layout {
+            to[begin + size - 1] = self.kind;
+        }
+        true
+    }
+}
