@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::entropy::Entropy;
 use crate::machine::Machine;
 use crate::wire::{path, path_map, paths};
 
@@ -46,6 +47,8 @@ pub struct Command {
     pub network: Network,
     /// What machine it sees.
     pub machine: Machine,
+    /// Where its random numbers come from.
+    pub entropy: Entropy,
     /// Bounds; passing one ends the command and voids its result.
     pub limits: Limits,
     /// Gives the command a terminal of its own as its three standard streams
@@ -174,6 +177,7 @@ impl Command {
             hostname,
             network: Network::None,
             machine: Machine::Real,
+            entropy: Entropy::Real,
             limits: Limits::default(),
             terminal: None,
             owners: Vec::new(),

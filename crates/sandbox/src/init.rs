@@ -18,6 +18,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
+use crate::entropy::Entropy;
 use crate::error::{During, Failure, FailureKind};
 use crate::ids::Ids;
 use crate::mounts::{Root, mask_proc, show_machine};
@@ -69,7 +70,7 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
         mounted => mounted.during(|| "mount /proc".into())?,
     }
     mask_proc(start.ids, &proc, &start.root.path.join("dev/null"))?;
-    show_machine(start.command.machine, &proc, &start.root.aux_path.join("proc"))?;
+    show_machine(start.command, &proc, &start.root.aux_path.join("proc"))?;
     rustix::process::fchdir(&start.root.dir).during(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").during(|| "pivot into the root".into())?;
     unmount(".", UnmountFlags::DETACH).during(|| "leave the host's root".into())?;
@@ -128,6 +129,9 @@ fn step(start: &Start<'_>) -> Result<Infallible, Failure> {
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     enter(&command.workdir)?;
     sys::default_signals();
+    if start.command.entropy != Entropy::Real {
+        sys::same_addresses().during(|| "fix the addresses of memory".into())?;
+    }
     identity(start)?;
     rustix::thread::set_no_new_privs(true).during(|| "forbid new privileges".into())?;
     let listener =

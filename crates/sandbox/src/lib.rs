@@ -12,6 +12,7 @@
 
 mod capture;
 mod command;
+mod entropy;
 mod error;
 mod filter;
 mod groups;
@@ -37,6 +38,7 @@ pub use capture::{CaptureError, Entries, Entry, EntryKind};
 pub use command::{
     Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, TerminalSize, UpperOn, User,
 };
+pub use entropy::{DEVICE_SIZE, Entropy, write_device};
 pub use error::{Error, Unavailable};
 pub use groups::available_memory;
 pub use ids::{Ids, IdsSetting};

@@ -11,8 +11,9 @@ use rustix::process::{
 };
 
 use crate::command::{Command, Network, TerminalSize};
+use crate::entropy::Entropy;
 use crate::error::{During, Failure};
-use crate::filter::{assemble, baseline, fixed_machine};
+use crate::filter::{assemble, baseline, fixed_entropy, fixed_machine};
 use crate::groups::Groups;
 use crate::ids::Ids;
 use crate::init::{self, Ended, Start};
@@ -68,6 +69,9 @@ fn watch(
     let mut rules = baseline();
     if command.machine != Machine::Real {
         rules.extend(fixed_machine());
+    }
+    if command.entropy != Entropy::Real {
+        rules.extend(fixed_entropy());
     }
     rules.extend(notify::rules(ids, &command, &shown));
     let program = assemble(&rules);

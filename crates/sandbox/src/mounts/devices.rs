@@ -8,13 +8,15 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
 use super::QUIET;
 use super::inside::{fd_path, make_dir, make_dirs, reopen, target, write_file};
+use crate::command::Command;
+use crate::entropy::{Entropy, UUID};
 use crate::error::{During, Failure};
 use crate::ids::Ids;
 use crate::machine::{EMPTY_PROC_FILES, Machine, proc_files, sys_cpu_files};
 
 /// A minimal /dev: a tmpfs in which no device works but those bound from the host, read-only so that
 /// their own attributes cannot be changed (writing to a device is not writing to its inode).
-pub(super) fn devices(root: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn devices(root: &OwnedFd, entropy: &Entropy) -> Result<(), Failure> {
     let at = target(root, Path::new("/dev"))?;
     let flags = QUIET | MountFlags::NOEXEC;
     mount("dev", fd_path(&at), "tmpfs", flags, c"mode=0755,size=64k")
@@ -26,7 +28,11 @@ pub(super) fn devices(root: &OwnedFd) -> Result<(), Failure> {
         mknodat(&dev, name, FileType::RegularFile, Mode::from(0o666), 0).during(what)?;
         // In a directory that is all ours a name is as good as a descriptor, and leads to what is mounted last.
         let node = format!("{}/{name}", fd_path(&dev));
-        mount_bind(Path::new("/dev").join(name), &node).during(what)?;
+        let source = match entropy {
+            Entropy::Fixed { device } if name.ends_with("random") => device.clone(),
+            _ => Path::new("/dev").join(name),
+        };
+        mount_bind(source, &node).during(what)?;
         mount_remount(&node, read_only, c"").during(what)?;
     }
     for (name, mode) in [("pts", 0o755), ("shm", 0o1777)] {
@@ -73,12 +79,18 @@ pub(super) fn system(at: &OwnedFd, machine: Machine) -> Result<(), Failure> {
     mount_remount(fd_path(&over), flags, c"").during(|| "protect /sys".into())
 }
 
-/// Puts the baseline's machine into /proc. `files` is an empty directory outside of what the step sees.
-pub(crate) fn show_machine(machine: Machine, proc: &Path, files: &Path) -> Result<(), Failure> {
-    let Machine::Fixed { cpus, booted } = machine else { return Ok(()) };
+/// Puts into /proc what a step sees there instead of what this machine's says. `files` is an empty directory outside of what the step sees.
+pub(crate) fn show_machine(command: &Command, proc: &Path, files: &Path) -> Result<(), Failure> {
+    let mut shown = Vec::new();
+    if let Machine::Fixed { booted, .. } = command.machine {
+        shown = proc_files(command.machine.cpus(), booted);
+        shown.extend(EMPTY_PROC_FILES.iter().map(|name| (*name, String::new())));
+    }
+    if command.entropy != Entropy::Real {
+        shown.push(("sys/kernel/random/uuid", UUID.to_owned()));
+    }
     make_dir(files, 0o755)?;
-    let empty = EMPTY_PROC_FILES.iter().map(|name| (*name, String::new()));
-    for (number, (name, content)) in proc_files(cpus, booted).into_iter().chain(empty).enumerate() {
+    for (number, (name, content)) in shown.into_iter().enumerate() {
         let file = files.join(number.to_string());
         write_file(&file, content.as_bytes())?;
         // A kernel may lack one of them; what it has is hidden.

@@ -104,7 +104,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
     let upper = overlay(&lowers, &writes, path.as_os_str().as_encoded_bytes())?;
     let dir = open_dir(&path)?;
 
-    devices::devices(&dir)?;
+    devices::devices(&dir, &command.entropy)?;
     devices::system(&target(&dir, Path::new("/sys"))?, command.machine)?;
     let mut uncaptured: Vec<PathBuf> = UNCAPTURED.iter().map(PathBuf::from).collect();
     let inside = |fd: &OwnedFd| -> Result<PathBuf, Failure> {

@@ -7,7 +7,7 @@
 //!
 //! **Rules for `Continue`** (the kernel executes the call as it stands; any other use voids the result):
 //! the call's effect under the kernel's own rules is already right (root creating a file outside of
-//! setgid directories, `chroot`, an attribute that is not ours), or the path could not be resolved, so that
+//! setgid directories, `chroot`, an attribute that is not ours, the first call of a program whose seed is replaced), or the path could not be resolved, so that
 //! the kernel fails the call with its own errno. An error that the program did not ask for (no memory, no
 //! descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
 //!
@@ -21,6 +21,7 @@
 mod chown;
 mod create;
 mod creds;
+mod entropy;
 mod limits;
 mod listing;
 mod machine;
@@ -33,6 +34,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use crate::command::{Command, Owner};
+use crate::entropy::Entropy;
 use crate::error::{During, Failure};
 use crate::filter::{Action, Rule, When};
 use crate::ids::Ids;
@@ -43,6 +45,8 @@ use crate::rlimits::Shown;
 use crate::sys::{self, Answer, Notification};
 
 use creds::Credentials;
+use entropy::Streams;
+pub(crate) use entropy::random;
 use listing::Listings;
 use records::Records;
 
@@ -124,6 +128,8 @@ enum Feature {
     Devices,
     /// The baseline's machine.
     Machine,
+    /// Random numbers that are the same each time.
+    Entropy,
 }
 
 struct Handler {
@@ -146,6 +152,9 @@ fn demanded(ids: Ids, command: &Command) -> Vec<Feature> {
     if command.machine != Machine::Real {
         features.push(Feature::Machine);
     }
+    if command.entropy != Entropy::Real {
+        features.push(Feature::Entropy);
+    }
     features
 }
 
@@ -160,6 +169,7 @@ fn handlers(ids: Ids, command: &Command) -> impl Iterator<Item = &'static Handle
         place::TABLE,
         machine::TABLE,
         listing::TABLE,
+        entropy::TABLE,
     ];
     let demanded = demanded(ids, command);
     tables.into_iter().flatten().filter(move |handler| demanded.contains(&handler.feature))
@@ -208,6 +218,7 @@ pub(crate) struct Notifier {
     utsname: Vec<u8>,
     cpus: u32,
     listings: Listings,
+    streams: Streams,
     /// Limits that the machine does not give.
     shown: Vec<Shown>,
     voided: Vec<Void>,
@@ -254,6 +265,7 @@ impl Notifier {
             utsname: crate::machine::utsname(&command.hostname),
             cpus: command.machine.cpus(),
             listings: Listings::default(),
+            streams: Streams::default(),
             shown,
             voided: Vec::new(),
         })

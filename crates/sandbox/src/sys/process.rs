@@ -38,6 +38,13 @@ pub(crate) fn clone_into_pid_namespace() -> io::Result<Fork> {
     checked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }).map(forked)
 }
 
+/// Places memory at the same addresses from the next exec on, here and in all that is started.
+pub(crate) fn same_addresses() -> io::Result<()> {
+    // SAFETY: takes an integer.
+    let result = unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE.cast_unsigned().into()) };
+    checked(i64::from(result)).map(drop)
+}
+
 /// Moves this process into new namespaces (`CLONE_NEW*` bits).
 pub(crate) fn namespaces(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: unshare takes no pointer; CLONE_FILES and CLONE_FS, which could surprise, are not used.

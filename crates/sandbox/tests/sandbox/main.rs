@@ -14,6 +14,7 @@
 
 mod basics;
 mod capture;
+mod entropy;
 mod escape;
 mod limits;
 mod machine;
@@ -116,6 +117,7 @@ fn run(lab: &Lab, filter: &str) -> usize {
         escape::TESTS,
         ownership::TESTS,
         machine::TESTS,
+        entropy::TESTS,
     ]
     .concat();
     let mut failed = 0;

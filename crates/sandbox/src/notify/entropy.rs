@@ -1,0 +1,112 @@
+//! Random numbers that are the same in every run.
+//!
+//! Each process has a stream of its own, found by its command line and by how many processes with that command line
+//! have asked before it: neither process ids nor what else runs at the time is in it. Nothing of it is secret.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
+use crate::filter::When;
+use crate::sys::Notification;
+
+#[cfg(target_arch = "x86_64")]
+const ARCH_SET_FS: u32 = 0x1002;
+
+pub(super) const TABLE: &[Handler] = &[
+    on(libc::SYS_getrandom, When::Always, Feature::Entropy, getrandom),
+    // Every C library and Go's run time call it once after an exec, before a thread is made or a stack protected.
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_arch_prctl, When::Is(0, &[ARCH_SET_FS]), Feature::Entropy, begin),
+];
+
+/// What distinguishes our streams from every other use of the hash function.
+const CONTEXT: &str = "reimage 2026-11 entropy of a step 1";
+
+/// Bytes that one call gives at most, as in the kernel.
+const MOST: u64 = (1 << 25) - 1;
+
+/// `GRND_NONBLOCK`, `GRND_RANDOM`, `GRND_INSECURE`.
+const FLAGS: u32 = 1 | 2 | 4;
+
+/// Bytes of the stream of this name, from `position` on.
+pub(crate) fn random(name: &[u8], number: u64, position: u64, to: &mut [u8]) {
+    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+    hasher.update(&number.to_le_bytes());
+    hasher.update(name);
+    let mut reader = hasher.finalize_xof();
+    reader.set_position(position);
+    reader.fill(to);
+}
+
+/// A process, for as long as the machine runs: its id, when it began, and the digest of its command line.
+type Process = (u32, u64, [u8; 32]);
+
+/// Who has asked for what.
+#[derive(Default)]
+pub(super) struct Streams {
+    /// How many processes with this command line have asked.
+    asked: BTreeMap<[u8; 32], u64>,
+    /// The number of each process among them, and how far it is.
+    at: BTreeMap<Process, (u64, u64)>,
+}
+
+impl Streams {
+    /// The next bytes of a process.
+    fn fill(&mut self, process: Process, to: &mut [u8]) {
+        let (_, _, name) = process;
+        let (number, position) = self.at.entry(process).or_insert_with(|| {
+            let asked = self.asked.entry(name).or_default();
+            *asked += 1;
+            (*asked, 0)
+        });
+        random(&name, *number, *position, to);
+        *position += to.len() as u64;
+    }
+}
+
+fn getrandom(notifier: &mut Notifier, call: &Notification) -> Handled {
+    let [address, length, flags, ..] = call.args;
+    let flags = unsigned(flags);
+    if flags & !FLAGS != 0 || flags & 6 == 6 {
+        return Err(Failed::Errno(libc::EINVAL));
+    }
+    let length = length.min(MOST);
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let process = process(call.pid)?;
+    notifier.still_there(call)?;
+    notifier.streams.fill(process, &mut bytes);
+    Ok(Reply::Write { address, bytes, value: length.cast_signed() })
+}
+
+/// Who a thread belongs to, as the host's /proc says, in which we stand.
+fn process(thread: u32) -> Result<Process, Failed> {
+    let gone = |_| Failed::Gone;
+    let status = fs::read_to_string(format!("{thread}/status")).map_err(gone)?;
+    let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let leader = leader.and_then(|id| id.trim().parse().ok()).ok_or(Failed::Gone)?;
+    let line = fs::read(format!("{leader}/cmdline")).map_err(gone)?;
+    let stat = fs::read(format!("{leader}/stat")).map_err(gone)?;
+    // proc_pid_stat(5): the name, in parentheses, is 2, and the time of the beginning 22.
+    let stat = String::from_utf8_lossy(&stat);
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let began = fields.split_whitespace().nth(19).and_then(|field| field.parse().ok());
+    let began = began.ok_or_else(|| fell_back("random numbers", "a process without a time"))?;
+    Ok((leader, began, blake3::hash(&line).into()))
+}
+
+/// Replaces what the kernel gave a new program to seed itself with (`AT_RANDOM`).
+#[cfg(target_arch = "x86_64")]
+fn begin(notifier: &mut Notifier, call: &Notification) -> Handled {
+    let auxv = fs::read(format!("{}/auxv", call.pid)).map_err(|_| Failed::Gone)?;
+    notifier.still_there(call)?;
+    let words = auxv.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
+    let words: Vec<_> = words.collect();
+    let found = words.as_chunks::<2>().0.iter().find(|[key, _]| *key == libc::AT_RANDOM);
+    if let Some([_, address]) = found {
+        let mut seed = [0; 16];
+        random(b"AT_RANDOM", 0, 0, &mut seed);
+        notifier.write(call, *address, &seed)?;
+    }
+    Ok(Reply::Continue)
+}
