@@ -6,6 +6,7 @@
 //! threads of a process share it, as the C libraries have it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, int, on, unsigned};
 use crate::command::User;
@@ -34,7 +35,19 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_setfsgid, When::Always, Feature::Ownership, setfs),
     on(libc::SYS_setgroups, When::Always, Feature::Ownership, setgroups),
     on(libc::SYS_capget, When::Always, Feature::Ownership, capget),
+    on(libc::SYS_capset, When::Always, Feature::Ownership, capset),
+    on(libc::SYS_prctl, When::Is(0, &[KEEP_CAPABILITIES]), Feature::Ownership, keep_capabilities),
 ];
+
+/// `PR_SET_KEEPCAPS`.
+const KEEP_CAPABILITIES: u32 = 8;
+
+/// The capabilities to change ids.
+const SETGID: u32 = 6;
+const SETUID: u32 = 7;
+
+/// Every capability that there is.
+const ALL: u64 = (1 << 41) - 1;
 
 /// The four ids of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +65,21 @@ pub(super) struct Who {
     pub(super) uid: Ids,
     pub(super) gid: Ids,
     pub(super) groups: Vec<u32>,
+    kept: Option<Kept>,
 }
+
+/// Capabilities that a process asked to keep when it stops being root, as `setpriv` does to change its groups
+/// afterwards. They are good for its ids alone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kept {
+    /// The program that asked: the next one that is executed has none.
+    program: Program,
+    /// Those that are in effect, once it is root no more.
+    effective: u64,
+}
+
+/// What tells one execution of a program from the next: a digest of its file and of what the kernel told it.
+type Program = [u8; 32];
 
 impl Ids {
     fn all(id: u32) -> Self {
@@ -61,6 +88,10 @@ impl Ids {
 
     fn holds(&self, id: u32) -> bool {
         [self.real, self.effective, self.saved].contains(&id)
+    }
+
+    fn any_root(&self) -> bool {
+        self.holds(0)
     }
 }
 
@@ -113,6 +144,7 @@ impl Credentials {
             uid: Ids::all(user.uid),
             gid: Ids::all(user.gid),
             groups: user.groups.clone(),
+            kept: None,
         });
         credentials
     }
@@ -172,7 +204,7 @@ fn getgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
 
 fn setgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
     let mut who = notifier.credentials.of(call.pid)?.clone();
-    if !who.privileged() {
+    if !may_change(call, &who, SETGID)? {
         return Err(Failed::Errno(libc::EPERM));
     }
     let count = usize::try_from(unsigned(call.args[0])).unwrap_or(usize::MAX);
@@ -193,8 +225,9 @@ fn setgroups(notifier: &mut Notifier, call: &Notification) -> Handled {
 /// setuid, setreuid, setresuid and their twins for groups, by the kernel's rules.
 fn set(notifier: &mut Notifier, call: &Notification) -> Handled {
     let mut who = notifier.credentials.of(call.pid)?.clone();
-    let privileged = who.privileged();
     let uids = matches!(call.nr, libc::SYS_setuid | libc::SYS_setreuid | libc::SYS_setresuid);
+    let privileged = may_change(call, &who, if uids { SETUID } else { SETGID })?;
+    let was_root = who.uid.any_root();
     let ids = if uids { &mut who.uid } else { &mut who.gid };
     let old = *ids;
     let [a, b, c] = [0, 1, 2].map(|at| unsigned(call.args[at]));
@@ -243,15 +276,56 @@ fn set(notifier: &mut Notifier, call: &Notification) -> Handled {
             ids.fs = ids.effective;
         }
     }
+    if was_root && !who.uid.any_root() {
+        who.kept = kept(call, &who)?;
+    }
     notifier.credentials.set(call.pid, who)?;
     Ok(Reply::Value(0))
+}
+
+/// Whether the caller may take any id of one kind: it is root, or keeps this capability.
+fn may_change(call: &Notification, who: &Who, capability: u32) -> Result<bool, Failed> {
+    if who.privileged() {
+        return Ok(true);
+    }
+    Ok(kept(call, who)?.is_some_and(|kept| kept.effective >> capability & 1 == 1))
+}
+
+/// What the caller has kept, if it still executes the program that asked for it.
+fn kept(call: &Notification, who: &Who) -> Result<Option<Kept>, Failed> {
+    match &who.kept {
+        Some(kept) if kept.program == program(call)? => Ok(Some(kept.clone())),
+        _ => Ok(None),
+    }
+}
+
+/// The program that the caller executes.
+fn program(call: &Notification) -> Result<Program, Failed> {
+    let failed = |error| super::fell_back("which program a process executes", error);
+    let auxiliary = std::fs::read(format!("{}/auxv", call.pid)).map_err(failed)?;
+    let file = std::fs::metadata(format!("{}/exe", call.pid)).map_err(failed)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&file.dev().to_le_bytes()).update(&file.ino().to_le_bytes()).update(&auxiliary);
+    Ok(hasher.finalize().into())
+}
+
+/// `PR_SET_KEEPCAPS`: notes it, for the kernel never sees a process become another user.
+fn keep_capabilities(notifier: &mut Notifier, call: &Notification) -> Handled {
+    let mut who = notifier.credentials.of(call.pid)?.clone();
+    if who.uid.any_root() {
+        let asked = call.args[1] == 1;
+        who.kept = if asked { Some(Kept { program: program(call)?, effective: 0 }) } else { None };
+        notifier.credentials.set(call.pid, who)?;
+    }
+    Ok(Reply::Continue)
 }
 
 /// setfsuid and setfsgid: return the old id, whether or not they changed it.
 fn setfs(notifier: &mut Notifier, call: &Notification) -> Handled {
     let mut who = notifier.credentials.of(call.pid)?.clone();
-    let privileged = who.privileged();
-    let ids = if call.nr == libc::SYS_setfsuid { &mut who.uid } else { &mut who.gid };
+    let uids = call.nr == libc::SYS_setfsuid;
+    let privileged = may_change(call, &who, if uids { SETUID } else { SETGID })?;
+    let ids = if uids { &mut who.uid } else { &mut who.gid };
     let (old, new) = (ids.fs, unsigned(call.args[0]));
     if new != u32::MAX && new != old && (privileged || ids.holds(new)) {
         ids.fs = new;
@@ -260,25 +334,58 @@ fn setfs(notifier: &mut Notifier, call: &Notification) -> Handled {
     Ok(Reply::Value(old.into()))
 }
 
-/// The capabilities of a process that is root no more: none.
+/// The capabilities of a process that is root no more: none, or those that it has kept.
 fn capget(notifier: &mut Notifier, call: &Notification) -> Handled {
     let [header, data, ..] = call.args;
+    let (words, own) = capability_words(notifier, call, header)?;
+    let who = notifier.credentials.of(call.pid)?.clone();
+    if data == 0 || words == 0 || !own || who.privileged() {
+        return Ok(Reply::Continue); // the kernel says which version it prefers
+    }
+    let kept = kept(call, &who)?.map_or([0, 0], |kept| [kept.effective, ALL]);
+    // Effective, permitted and inheritable: the low half of each, then the high half.
+    let halves = [kept.map(|set| set & 0xffff_ffff), kept.map(|set| set >> 32)];
+    let bytes = halves.into_iter().flat_map(|[effective, permitted]| [effective, permitted, 0]);
+    let bytes = bytes.take(words).flat_map(|word| word.to_ne_bytes()[..4].to_vec()).collect();
+    Ok(Reply::Write { address: data, bytes, value: 0 })
+}
+
+/// Which of the capabilities that it has kept a process puts into effect.
+fn capset(notifier: &mut Notifier, call: &Notification) -> Handled {
+    let [header, data, ..] = call.args;
+    let mut who = notifier.credentials.of(call.pid)?.clone();
+    if who.privileged() {
+        return Ok(Reply::Continue);
+    }
+    let Some(mut kept) = kept(call, &who)? else { return Ok(Reply::Continue) };
+    let (words, _) = capability_words(notifier, call, header)?;
+    let mut bytes = vec![0; words * 4];
+    notifier.read(call, data, &mut bytes)?;
+    let word = |at: usize| {
+        let word = bytes.get(at * 4..at * 4 + 4).and_then(|word| word.try_into().ok());
+        u64::from(word.map_or(0, u32::from_ne_bytes))
+    };
+    kept.effective = word(0) | word(3) << 32;
+    who.kept = Some(kept);
+    notifier.credentials.set(call.pid, who)?;
+    Ok(Reply::Continue)
+}
+
+/// How many words the sets have in the version that the header of capget and capset names, none if the kernel knows
+/// no such version; and whether the caller means itself.
+fn capability_words(
+    notifier: &Notifier,
+    call: &Notification,
+    header: u64,
+) -> Result<(usize, bool), Failed> {
     let mut bytes = [0; 8];
     notifier.read(call, header, &mut bytes)?;
-    if data == 0 {
-        return Ok(Reply::Continue);
-    }
-    let version = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let own = bytes[4..] == [0; 4];
-    if notifier.credentials.of(call.pid)?.privileged() || !own {
-        return Ok(Reply::Continue);
-    }
-    let words = match version {
+    let words = match u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) {
         0x1998_0330 => 3,
         0x2007_1026 | 0x2008_0522 => 6,
-        _ => return Ok(Reply::Continue), // the kernel says which version it prefers
+        _ => 0,
     };
-    Ok(Reply::Write { address: data, bytes: vec![0; words * 4], value: 0 })
+    Ok((words, bytes[4..] == [0; 4]))
 }
 
 #[cfg(test)]
@@ -288,7 +395,8 @@ mod tests {
     #[test]
     fn chown_and_mode_rules() {
         let root = Who::default();
-        let mut www = Who { uid: Ids::all(33), gid: Ids::all(33), groups: vec![4] };
+        let mut www =
+            Who { uid: Ids::all(33), gid: Ids::all(33), groups: vec![4], ..Who::default() };
         assert!(root.may_chown((1, 1), (2, 2)));
         assert!(!www.may_chown((33, 33), (0, 33)));
         assert!(www.may_chown((33, 33), (33, 4)));

@@ -11,12 +11,12 @@
 //! the kernel fails the call with its own errno. An error that the program did not ask for (no memory, no
 //! descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
 //!
-//! **Known limits** of one id: modes bind a process that is root no more where it makes files, opens existing
-//! ones with `O_CREAT` or changes owners, not on other paths; `/proc/PID/status`, `SO_PEERCRED` and `access`
-//! speak of uid 0; the threads of a process share their ids; a recorded device opens as an empty file and
-//! `readdir` calls it a regular one; writing to a setuid file clears the bit for root, too (the kernel does so in
-//! every user namespace); a signal whose handler lacks `SA_RESTART` can interrupt a call that the monitor has not
-//! received yet (EINTR; nothing of it has happened).
+//! **Known limits** of one id: modes bind a process that is root no more where it makes files, opens existing ones
+//! with `O_CREAT` or changes owners, not on other paths; `/proc/PID/status`, `SO_PEERCRED` and `access` speak of uid
+//! 0; capabilities that a process keeps when it stops being root serve to change its ids alone; the threads of a
+//! process share their ids; a recorded device opens as an empty file and `readdir` calls it a regular one; writing to
+//! a setuid file clears the bit for root, too (the kernel does so in every user namespace); a signal whose handler
+//! lacks `SA_RESTART` can interrupt a call that the monitor has not received yet (EINTR; nothing of it has happened).
 
 mod chown;
 mod create;

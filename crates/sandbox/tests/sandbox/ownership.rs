@@ -10,6 +10,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("owners_of_everything", owners_of_everything),
     ("made_after_setuid", made_after_setuid),
     ("ids_are_the_process_s_own", ids_are_the_process_s_own),
+    ("capabilities_are_kept_until_exec", capabilities_are_kept_until_exec),
     ("setgid_directories", setgid_directories),
     ("owners_from_below", owners_from_below),
     ("paths_of_all_kinds", paths_of_all_kinds),
@@ -98,6 +99,16 @@ fn ids_are_the_process_s_own(lab: &Lab) {
         lab.run(&command).text(),
         "0,0,0,0 33,33,44,44 1 7+9 33,33,44,44 33\n0,0,0,0 0 0,33,0,0 0 0,0,0,0 inf,inf"
     );
+}
+
+/// As `setpriv --reuid --regid` does it: the groups change last.
+fn capabilities_are_kept_until_exec(lab: &Lab) {
+    let script = r#"$|=1; sub e { my $r=syscall(shift,@_); $r<0 ? $!+0 : 0 } sub caps { my $h=pack 'LL',0x20080522,0; my $d=pack 'L6',(0)x6; syscall(125,$h,$d); (unpack 'L6',$d)[0] }
+        my $p=fork; if(!$p){ print e(157,8,1,0,0,0),' ',e(117,33,33,33),' ',caps(),' ',e(119,44,44,44),' ';
+        my $h=pack 'LL',0x20080522,0; my $d=pack 'L6',1<<6,3<<6,0,0,0,0; print e(126,$h,$d),' ',caps(),' ',e(119,44,44,44),' ',e(116,0,0),' ',e(105,0),' ';
+        exec $^X,'-e','print syscall(119,0,0,0)<0?$!+0:0; print q( ),join q(,),syscall(102),syscall(107),syscall(104),syscall(108)' } waitpid $p,0;
+        $p=fork; if(!$p){ print ' ',e(117,33,33,33),' ',e(119,44,44,44); exit } waitpid $p,0;"#;
+    assert_eq!(lab.run(&perl(lab, script)).text(), "0 0 0 1 0 64 0 0 1 1 33,33,44,44 0 1");
 }
 
 fn setgid_directories(lab: &Lab) {
