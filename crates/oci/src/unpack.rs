@@ -161,7 +161,11 @@ impl Unpacking<'_> {
         let wrong = |what| UnpackError::Member { path: path.clone(), what };
         let (major, minor) = (member.major, member.minor);
         Ok(Some(match &member.kind {
-            Kind::File if path.is_root() => return Err(wrong("the root is a directory")),
+            Kind::Directory => Node::Directory,
+            Kind::Other(kind) => {
+                return Err(UnpackError::Kind { path: path.clone(), kind: kind.clone() });
+            }
+            _ if path.is_root() => return Err(wrong("the root is a directory")),
             Kind::File => {
                 let (digest, size) = put(&mut members.content())?;
                 if size != member.size {
@@ -169,7 +173,6 @@ impl Unpacking<'_> {
                 }
                 Node::File { digest, size }
             }
-            Kind::Directory => Node::Directory,
             Kind::Symlink if member.link.is_empty() || member.link.len() > 4095 => {
                 return Err(wrong("its target has no or more than 4095 bytes"));
             }
@@ -182,9 +185,6 @@ impl Unpacking<'_> {
             Kind::Fifo => Node::Fifo,
             Kind::CharDevice => Node::CharDevice { major, minor },
             Kind::BlockDevice => Node::BlockDevice { major, minor },
-            Kind::Other(kind) => {
-                return Err(UnpackError::Kind { path: path.clone(), kind: kind.clone() });
-            }
         }))
     }
 

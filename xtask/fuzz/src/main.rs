@@ -8,6 +8,7 @@ mod seeds;
 #[path = "../../../crates/spec/src/fuzz.rs"]
 mod fuzz;
 #[path = "../../../crates/spec/src/name.rs"]
+#[allow(dead_code, reason = "the crate uses more of it")]
 mod name;
 
 use std::{path::PathBuf, sync::OnceLock};

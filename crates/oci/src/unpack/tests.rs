@@ -281,7 +281,12 @@ fn refuses_what_leads_elsewhere() {
         error(new().add("l", b'2', "", b"")),
         "The layer's member `/l` cannot be: its target has no or more than 4095 bytes"
     );
-    assert_eq!(error(new().file(".")), "The layer's member `/` cannot be: the root is a directory");
+    for (kind, link) in [(b'0', ""), (b'1', "f"), (b'2', "f"), (b'6', "")] {
+        assert_eq!(
+            error(new().file("f").add(".", kind, link, b"")),
+            "The layer's member `/` cannot be: the root is a directory"
+        );
+    }
     let mut short = new().file("f");
     short.0.truncate(600);
     short.0[124..136].copy_from_slice(b"00000001000\0");
