@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -37,10 +38,42 @@ impl State {
     }
 }
 
+/// Requests for packages that are answered together.
+#[derive(Debug, Default)]
+struct Gate {
+    /// How many wait for each other; how many are being answered, and were at most.
+    state: Mutex<(usize, usize, usize)>,
+    entered: Condvar,
+}
+
+impl Gate {
+    /// Longest wait for the others: then there are not as many.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Wait for those who are too many.
+    const SURPLUS: Duration = Duration::from_millis(100);
+
+    fn pass(&self) {
+        let mut state = self.state.lock().expect("nobody panics with it locked");
+        if state.0 == 0 {
+            return;
+        }
+        state.1 += 1;
+        state.2 = state.2.max(state.1);
+        self.entered.notify_all();
+        let (state, _) = self
+            .entered
+            .wait_timeout_while(state, Self::PATIENCE, |(wanted, _, most)| most < wanted)
+            .expect("nobody panics with it locked");
+        let state = self.entered.wait_timeout(state, Self::SURPLUS);
+        state.expect("nobody panics with it locked").0.1 -= 1;
+    }
+}
+
 /// The mirror; it ends with the value.
 #[derive(Debug)]
 pub struct Mirror {
     signer: Signer,
+    gate: Arc<Gate>,
     state: Arc<Mutex<State>>,
     server: Server,
 }
@@ -49,10 +82,15 @@ impl Mirror {
     /// An empty one, which signs with a key of this number.
     pub fn new(seed: u64) -> Self {
         let state = Arc::<Mutex<State>>::default();
-        let shared = Arc::clone(&state);
-        let answer =
-            move |seen: &Seen, _| shared.lock().expect("nobody panics with it locked").answer(seen);
-        Self { signer: Signer::new(seed), state, server: Server::new(answer) }
+        let gate = Arc::<Gate>::default();
+        let (shared, packages) = (Arc::clone(&state), Arc::clone(&gate));
+        let answer = move |seen: &Seen, _| {
+            if seen.path.starts_with("/pool/") {
+                packages.pass();
+            }
+            shared.lock().expect("nobody panics with it locked").answer(seen)
+        };
+        Self { signer: Signer::new(seed), gate, state, server: Server::new(answer) }
     }
 
     /// Its URL, without slash at the end.
@@ -140,6 +178,16 @@ impl Mirror {
         let paths: Vec<_> =
             state.files.keys().filter(|path| path.contains(part)).cloned().collect();
         state.breaks.extend(paths.into_iter().map(|path| (path, bytes)));
+    }
+
+    /// Answers no request for a package before so many wait at the same time.
+    pub fn gather(&self, count: usize) {
+        self.gate.state.lock().expect("nobody panics with it locked").0 = count;
+    }
+
+    /// The most requests for packages that waited at the same time.
+    pub fn gathered(&self) -> usize {
+        self.gate.state.lock().expect("nobody panics with it locked").2
     }
 
     /// What it was asked for since the last time: paths and the first byte wanted.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use reimage_castore::{
     Action, ActionDigest, ActionResult, DebAction, DebianAction, Demands, Digest, Output, Patterns,
     Scripts, Sha256, View,
@@ -129,7 +128,7 @@ fn packages(
         };
         Package::open(engine.store(), &name, pin.sha256, &tree).map_err(|e| engine.error(id, e))
     };
-    pin.packages.par_iter().map(unpack).collect()
+    engine.context.sources.downloader().parallel(&pin.packages, unpack)
 }
 
 /// The .deb of a pin.

@@ -94,7 +94,8 @@ pub(crate) fn pin_http(engine: &Engine<'_>, id: StepId, url: &str) -> Result<Htt
     Ok(pin)
 }
 
-/// The file of this digest as a tree, from the store, else from a lock bundle, else as `fetch` writes it.
+/// The file of this digest as a tree, from the store, else from a lock bundle, else as `fetch` writes it: it is given
+/// what an earlier run has begun.
 pub(crate) fn by_digest(
     engine: &Engine<'_>,
     id: StepId,
@@ -102,27 +103,36 @@ pub(crate) fn by_digest(
     fetch: impl FnOnce(&mut File) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Made, StepError> {
     engine.pure(&Action::Fetch(sha256).digest(), || {
-        let mut file = engine.temporary(id)?;
-        if !from_bundle(engine, id, sha256, &mut file) {
-            fetch(&mut file).map_err(|e| engine.error(id, e))?;
+        if let Some(file) = from_bundle(engine, id, sha256)? {
+            let (digest, size) = engine.store().put_file(&file)?;
+            return Ok(Tree::new(Entry::file(digest, size)));
         }
-        io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
-        let (digest, size) = engine.store().put_file(&file)?;
+        let mut partial = engine.store().partial(&sha256)?;
+        fetch(&mut partial.file).map_err(|e| engine.error(id, e))?;
+        io::Seek::rewind(&mut partial.file).map_err(|e| engine.error(id, e))?;
+        let (digest, size) = engine.store().put_file(&partial.file)?;
+        partial.done().map_err(|e| engine.error(id, e))?;
         Ok(Tree::new(Entry::file(digest, size)))
     })
 }
 
-/// Whether a lock bundle had the file; one that is damaged is as good as none, but for a warning.
-fn from_bundle(engine: &Engine<'_>, id: StepId, sha256: Sha256, file: &mut File) -> bool {
-    engine.context.bundles.iter().any(|bundle| {
-        bundle.copy(&sha256, file).unwrap_or_else(|error| {
+/// A copy of the file from a lock bundle; one that is damaged is as good as none, but for a warning.
+fn from_bundle(engine: &Engine<'_>, id: StepId, sha256: Sha256) -> Result<Option<File>, StepError> {
+    if engine.context.bundles.is_empty() {
+        return Ok(None);
+    }
+    let mut file = engine.temporary(id)?;
+    let found = engine.context.bundles.iter().any(|bundle| {
+        bundle.copy(&sha256, &mut file).unwrap_or_else(|error| {
             let causes =
                 successors(Some(&error as &(dyn Error + 'static)), |&error| error.source());
             let causes: Vec<_> = causes.map(ToString::to_string).collect();
             engine.say(Event::Warning { name: engine.name(id), message: causes.join(": ") });
             false
         })
-    })
+    });
+    io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
+    Ok(found.then_some(file))
 }
 
 /// The blob of a step that is a file.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rayon::prelude::*;
 use reimage_castore::Sha256;
 use reimage_fetch::{Bundle, BundleWriter};
 use reimage_plan::{
@@ -66,7 +65,7 @@ pub fn vendor(
         let written = again_if_missing(|| {
             let engine = Engine::new(plan, context)?;
             let put = |one: &Wanted<'_>| put(&engine, &writer, one);
-            Ok(wanted.par_iter().map(put).collect::<Result<Vec<_>, _>>()?)
+            Ok(context.sources.downloader().parallel(&wanted, put)?)
         })?;
         vendored.files += wanted.len();
         vendored.bytes += wanted.iter().map(|one| one.sha256().1).sum::<u64>();

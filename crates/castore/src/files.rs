@@ -131,7 +131,8 @@ impl Drop for Locked {
     }
 }
 
-fn open(path: &Path, create: bool) -> io::Result<File> {
+/// Opens a file of our own to read and write.
+pub(crate) fn open(path: &Path, create: bool) -> io::Result<File> {
     File::options().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
 }
 

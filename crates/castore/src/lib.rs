@@ -44,6 +44,8 @@ pub use node::{Entry, Node};
 pub use path::{PathComponent, PathError, TreePath};
 pub use patterns::{PatternError, Patterns};
 pub use result::{ActionResult, Output};
-pub use store::{BlobReader, Once, Policy, Pruned, PutResult, Store, StoreError, Verified};
+pub use store::{
+    BlobReader, Once, Partial, Policy, Pruned, PutResult, Store, StoreError, Verified,
+};
 pub use tree::{Tree, TreeError};
 pub use view::{Captured, View};

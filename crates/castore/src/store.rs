@@ -10,6 +10,7 @@
 //!   roots-v1/<key>/      diffs laid out as directories for overlayfs
 //!   stat-v1/<key>        stat caches of local trees
 //!   oci/                 an OCI layout, left to `oci`
+//!   partial/<sha256>     downloads that have not ended, locked by who downloads
 //!   quarantine/          blobs and records found corrupted
 //!   tombstones/          what was evicted, and when
 //!   leases/<session>     locked as long as a process has the store open
@@ -48,6 +49,7 @@ mod error;
 mod listing;
 mod memos;
 mod once;
+mod partial;
 mod prune;
 mod record;
 mod results;
@@ -57,6 +59,7 @@ mod verify;
 pub use blobs::BlobReader;
 pub(crate) use memos::Generation;
 pub use once::Once;
+pub use partial::Partial;
 pub use prune::{Policy, Pruned};
 pub(crate) use record::touch;
 pub use results::PutResult;
@@ -65,13 +68,14 @@ pub use verify::Verified;
 /// The version of the store as a whole; buckets have their own in their names.
 const VERSION: u64 = 1;
 
-const BUCKETS: [&str; 11] = [
+const BUCKETS: [&str; 12] = [
     "objects-v1",
     "actions-v1",
     "memos-v1",
     "complete-v1",
     "roots-v1",
     "stat-v1",
+    "partial",
     "quarantine",
     "tombstones",
     "leases",

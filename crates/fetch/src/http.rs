@@ -2,6 +2,7 @@
 
 mod client;
 mod error;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ pub(crate) use reimage_tests::loopback as testing;
 
 use client::{Client, Failure};
 use reimage_castore::{Sha256, Sha256Hasher};
+use slots::Slots;
 use std::{
     fs::File,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
@@ -60,12 +62,14 @@ pub type Progress<'a> = &'a (dyn Fn(u64, Option<u64>) + Sync);
 #[derive(Debug)]
 pub struct Downloader {
     client: Client,
+    slots: Slots,
 }
 
 impl Downloader {
     /// Makes a downloader; opens no connection.
     pub fn new(config: HttpConfig) -> Result<Self, HttpError> {
-        Ok(Self { client: Client::new(config)? })
+        let slots = Slots::new(config.parallel);
+        Ok(Self { client: Client::new(config)?, slots })
     }
 
     /// Whether no connection may be opened.
@@ -76,7 +80,8 @@ impl Downloader {
     /// Downloads the first of `urls` that gives what is expected into `file`.
     ///
     /// What `file` holds already is taken for the beginning of it if the digest is known; a file that turns out
-    /// wrong is emptied. URLs are tried in order, each several times if the failure may pass.
+    /// wrong is emptied. URLs are tried in order, each several times if the failure may pass. It waits while as many
+    /// downloads run as the configuration allows.
     pub fn fetch(
         &self,
         urls: &[String],
@@ -84,6 +89,7 @@ impl Downloader {
         file: &mut File,
         progress: Progress<'_>,
     ) -> Result<Fetched, HttpError> {
+        let _slot = self.slots.take();
         let mut failures = Vec::new();
         for url in urls {
             match self.fetch_one(url, expected, file, progress) {

@@ -1,6 +1,13 @@
 //! `re.Http`: servers that fail, mirrors, and what is not what was locked
 
+use std::{
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
 use insta::assert_snapshot;
+use reimage_castore::read_dir_sorted;
 use reimage_tests::{
     TestEnv,
     loopback::{Reply, Server},
@@ -29,6 +36,63 @@ fn a_download_goes_on_where_it_broke_off() {
     let ranges = server.seen().into_iter().map(|seen| seen.headers.get("range").cloned());
     let again = Some("bytes=150000-".to_owned());
     assert_eq!(ranges.collect::<Vec<_>>(), [None, again.clone(), None, again]);
+}
+
+#[test]
+fn a_download_goes_on_in_the_next_run() {
+    let body: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let sent = body.clone();
+    let victim = Arc::new(Mutex::new(None));
+    let killed = Arc::clone(&victim);
+    // Of the first run it gives the beginning; when the second asks for more it is killed.
+    let server = Server::new(move |seen, number| match number {
+        2 => Reply::ranged(seen, &sent).cut(150_000),
+        3 => Reply::status(403),
+        4 => Reply::ranged(seen, &sent).cut(100_000),
+        5 => {
+            let victim: u32 = killed.lock().expect("not poisoned").expect("it runs");
+            let kill = Command::new("kill").args(["-KILL", &victim.to_string()]).status();
+            assert!(kill.expect("it can be run").success());
+            Reply::status(403)
+        }
+        _ => Reply::ranged(seen, &sent),
+    });
+    let env = project(&server);
+    let build = ["build", "--store", "empty", "--output", "out"];
+    let _ = env.reimage(["lock"]).expect(0);
+    let _ = env.reimage(build).expect(3);
+    let mut second = env.command().args(build).stderr(Stdio::null()).spawn().expect("it can be run");
+    *victim.lock().expect("not poisoned") = Some(second.id());
+    assert_eq!(second.wait().expect("it ends").code(), None, "a signal ended it");
+    let partials = || read_dir_sorted(env.path("empty/partial")).expect("it is there").len();
+    assert_eq!(partials(), 1);
+    let _ = env.reimage(build).expect(0);
+    assert_eq!(fs_err::read(env.path("out/file")).expect("it is there"), body);
+    assert_eq!(partials(), 0);
+    let from: Vec<_> = server.seen().iter().map(|seen| seen.from().unwrap_or(0)).collect();
+    assert_eq!(from, [0, 0, 150_000, 150_000, 250_000, 250_000]);
+}
+
+#[test]
+fn what_was_begun_and_is_something_else() {
+    let server = constant();
+    let env = project(&server);
+    let _ = env.reimage(["lock"]).expect(0);
+    let lock = env.read("reimage.lock");
+    let digest = lock.split("sha256:").nth(1).expect("a digest")[..64].to_owned();
+    // As after a power cut.
+    env.file(format!("empty/partial/{digest}"), vec![0; 3]);
+    env.file("empty/version", "reimage store 1\n");
+    let _ = env.reimage(["build", "--store", "empty"]).expect(0);
+    // And what nobody comes for goes.
+    let other = env.path(format!("empty/partial/{}", digest.replace(['0', '1'], "2")));
+    fs_err::write(&other, "x").expect("writable");
+    let _ = env.reimage(["prune", "--store", "empty"]).expect(0);
+    assert!(other.exists(), "it is young");
+    let file = fs_err::File::options().write(true).open(&other).expect("it is there");
+    file.set_modified(SystemTime::UNIX_EPOCH).expect("it is ours");
+    let _ = env.reimage(["prune", "--store", "empty"]).expect(0);
+    assert!(!other.exists());
 }
 
 #[test]
@@ -64,7 +128,7 @@ fn what_is_not_what_was_locked() {
       failed steps.file
     error: Step `steps.file`: http://127.0.0.1:[PORT]/a is larger than the 1 bytes that are expected
     hint: it is written at spec.ncl:4:20
-    [exit status: 3]
+    [exit status: 1]
     ");
     assert_eq!(server.seen().len(), 2);
 }
@@ -85,7 +149,7 @@ fn what_cannot_be_had() {
     ------- stderr -------
     error: Step `steps.file`: http://127.0.0.1:[PORT]/gone does not exist: the server answered 404
     hint: it is written at spec.ncl:4:20
-    [exit status: 3]
+    [exit status: 1]
     ");
     assert_snapshot!(lock("/secret"), @"
     ------- stderr -------

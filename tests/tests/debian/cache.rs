@@ -55,3 +55,37 @@ fn a_download_goes_on_where_it_broke_off() {
     let from: Vec<_> = mirror.asked().into_iter().map(|(_, from)| from).collect();
     assert_eq!(from, [0, 500_000, 1_000_000]);
 }
+
+#[test]
+fn eight_downloads_at_a_time() {
+    let (mirror, env) = (Mirror::new(1), TestEnv::new());
+    let name = |number: u32| format!("p{number}");
+    mirror.publish("unstable", DATE, (0..20).map(|n| Deb::new(&name(n), "1")).collect());
+    mirror.use_in(&env);
+    let packages = |from: u32| {
+        let names = (from..from + 10).map(|n| format!("\"{}\"", name(n))).collect::<Vec<_>>();
+        format!(
+            "re.Debian = {{ suite = \"unstable\", packages = [{}], scripts = 'skip }}",
+            names.join(", ")
+        )
+    };
+    env.file(
+        "spec.ncl",
+        format!(
+            "let re = import \"reimage.ncl\" in\n{{ steps = {{ one | {}, two | {} }} }} | re.Spec\n",
+            packages(0),
+            packages(10)
+        ),
+    );
+    let _ = env.reimage(["lock"]).expect(0);
+    mirror.gather(8);
+    // On one processor as on many, and for two steps as for one.
+    let mut command = env.command();
+    command.args(["build", "--jobs", "2", "steps.one", "steps.two"]);
+    let mut pinned = std::process::Command::new("taskset");
+    pinned.args(["--cpu-list", "0"]).arg(command.get_program()).args(command.get_args());
+    pinned.env_clear().current_dir(env.path(""));
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let _ = env.run(&mut pinned).expect(0);
+    assert_eq!(mirror.gathered(), 8);
+}

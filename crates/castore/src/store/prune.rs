@@ -211,16 +211,19 @@ impl Store {
         Ok(pruned)
     }
 
-    /// Takes away memos and what was set aside, if it is too old; they are small, and made again when needed.
+    /// Takes away memos, downloads that never ended and what was set aside, if it is too old; all of it is made again
+    /// when needed.
     fn sweep(&self, since: SystemTime, policy: &Policy) -> Result<(), StoreError> {
         let mut files = Vec::new();
         for bucket in ["memos-v1", "complete-v1", "stat-v1"] {
             files.extend(self.list(bucket)?.0.into_iter().map(|file| (file.path, file.used)));
         }
-        let quarantine = self.bucket("quarantine");
-        for entry in read_dir_sorted(&quarantine).at("read", &quarantine)? {
-            if let Ok(used) = entry.metadata().and_then(|m| m.modified()) {
-                files.push((entry.path(), used));
+        for bucket in ["partial", "quarantine"] {
+            let directory = self.bucket(bucket);
+            for entry in read_dir_sorted(&directory).at("read", &directory)? {
+                if let Ok(used) = entry.metadata().and_then(|m| m.modified()) {
+                    files.push((entry.path(), used));
+                }
             }
         }
         for (path, used) in files {

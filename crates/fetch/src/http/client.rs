@@ -27,7 +27,7 @@ pub struct HttpConfig {
     pub backoff: Duration,
     /// The longest wait for a connection, and for the next bytes of an answer.
     pub timeout: Duration,
-    /// How many downloads run at once.
+    /// How many downloads run at once: a fixed number, as it says nothing of the processors.
     pub parallel: usize,
     /// Any number that differs between processes, so that their retries do not come in step.
     pub seed: u64,
