@@ -42,15 +42,14 @@ pub enum KeyringError {
     },
     /// A signature does not fit the text.
     #[error(
-        "{name} has a bad signature of key {signer}: it was changed on its way or where it lies"
+        "{name} is signed by key {signer}, and the signature does not fit the text: it was changed on its way or \
+         where it lies"
     )]
     BadSignature {
         /// What the caller calls the file.
         name: String,
         /// The key's fingerprint.
         signer: String,
-        /// What the check found.
-        source: Box<pgp::errors::Error>,
     },
     /// The only keys that signed it are no longer, or not yet, valid.
     #[error("{name} is signed by key {signer}, which {reason}")]
@@ -144,12 +143,8 @@ impl Keyring {
             match result {
                 Ok(()) => good = Some(signer),
                 Err(Refusal::Key(reason)) => unusable = Some((signer, reason)),
-                Err(Refusal::Signature(source)) => {
-                    return Err(KeyringError::BadSignature {
-                        name: name.to_owned(),
-                        signer,
-                        source,
-                    });
+                Err(Refusal::Signature) => {
+                    return Err(KeyringError::BadSignature { name: name.to_owned(), signer });
                 }
             }
         }
@@ -175,7 +170,8 @@ impl Keyring {
 }
 
 enum Refusal {
-    Signature(Box<pgp::errors::Error>),
+    /// It does not fit; what the library has found besides says nothing of use to anybody.
+    Signature,
     Key(&'static str),
 }
 
@@ -192,9 +188,9 @@ fn check<'k>(
         fingerprints.contains(&&by.fingerprint())
             || (fingerprints.is_empty() && ids.contains(&&by.legacy_key_id()))
     };
-    let bad = |source| Refusal::Signature(Box::new(source));
+    let fits = |by: Result<(), pgp::errors::Error>| by.map_err(|_| Refusal::Signature);
     let result = if made(&key.primary_key) {
-        signature.verify(&key.primary_key, text.as_bytes()).map_err(bad)
+        fits(signature.verify(&key.primary_key, text.as_bytes()))
     } else {
         let subkey = key.public_subkeys.iter().find(|subkey| made(&subkey.key))?;
         let bound = subkey.signatures.iter().any(|binding| {
@@ -214,7 +210,7 @@ fn check<'k>(
         match (bound, revoked || expired) {
             (false, _) => Err(Refusal::Key("is not bound to its primary key for signing")),
             (_, true) => Err(Refusal::Key("is revoked or expired")),
-            _ => signature.verify(&subkey.key, text.as_bytes()).map_err(bad),
+            _ => fits(signature.verify(&subkey.key, text.as_bytes())),
         }
     };
     Some((key, result.and_then(|()| usable(key, signature, now).map_err(Refusal::Key))))

@@ -89,8 +89,9 @@ impl DebianConfig {
         if !urls.is_empty() {
             let keyring = if own.is_empty() { default_keyring(apt, root)? } else { own };
             for url in urls {
-                let valid_until = apt.checks_valid_until(None);
-                places.push(Place { url: trimmed(url), keyring: keyring.clone(), valid_until });
+                // What apt is told holds for its own sources.
+                let (keyring, valid_until) = (keyring.clone(), true);
+                places.push(Place { url: trimmed(url), keyring, valid_until });
             }
         }
         if places.is_empty() {
@@ -137,7 +138,7 @@ impl DebianConfig {
             }
             for url in source.urls.iter().filter(|url| url.starts_with("http")) {
                 if !places.iter().any(|place: &Place| place.url == *url) {
-                    let valid_until = apt.checks_valid_until(Some(source));
+                    let valid_until = apt.checks_valid_until(source);
                     places.push(Place { url: url.clone(), keyring: keyring.clone(), valid_until });
                 }
             }

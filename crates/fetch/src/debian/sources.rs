@@ -113,9 +113,9 @@ impl AptConfig {
     }
 
     /// Returns whether `Valid-Until` of a source counts.
-    pub fn checks_valid_until(&self, source: Option<&AptSource>) -> bool {
-        let setting = self.setting("Acquire::Check-Valid-Until").is_none_or(truth);
-        source.and_then(|source| source.check_valid_until).unwrap_or(setting)
+    pub fn checks_valid_until(&self, source: &AptSource) -> bool {
+        let setting = || self.setting("Acquire::Check-Valid-Until").is_none_or(truth);
+        source.check_valid_until.unwrap_or_else(setting)
     }
 
     /// Reads the keys that a source is signed by: its own, or all that apt trusts.

@@ -4,7 +4,10 @@ use std::{error::Error, io, sync::Arc};
 
 use reimage_build::{BuildError, StackError, StepError};
 use reimage_castore::{LocalError, StoreError};
-use reimage_fetch::{ArchiveError, HttpError};
+use reimage_fetch::{
+    ArchiveError, HttpError,
+    debian::{DebianError, RepositoryError, deb::DebError, install::InstallError},
+};
 use reimage_oci::{LayoutError, ReferenceError};
 use reimage_plan::{LockError, PlanError};
 use reimage_spec::{ProjectError, SpecError};
@@ -124,7 +127,9 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
     let Some(first) = steps.into_iter().next() else {
         return CommandError::new(Kind::Internal, "The build failed, but none of its steps did");
     };
-    let place = first.place().map(|place| format!("it is written at {place}"));
+    // What is of no spec has no place in one.
+    let place = first.place().filter(|place| !place.file.is_empty());
+    let place = place.map(|place| format!("it is written at {place}"));
     let (kind, mut hints, detail) = match &*first {
         StepError::Failed { step, tail, .. } => (
             Kind::Step,
@@ -184,13 +189,21 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
 /// Files that a step wrote, as many as are named.
 const WROTE: usize = 3;
 
-/// Whether an error, or what caused it, is the machine's: its network, its disk.
+/// Whether an error, or what caused it, is the machine's: its network, its mirrors, its disk.
 fn environmental(error: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = cause::<DebianError>(error) {
+        return !asked_for(error);
+    }
     if let Some(error) = cause::<HttpError>(error) {
-        return !error.is_other_content();
+        // The spec names the URL, the lock what is there.
+        let of_spec = error.is_other_content() || error.is_missing();
+        return !of_spec && !matches!(error, HttpError::TooLarge { .. });
     }
     if let Some(error) = cause::<ArchiveError>(error) {
         return matches!(error, ArchiveError::Store { .. });
+    }
+    if let Some(error) = cause::<DebError>(error) {
+        return matches!(error, DebError::Store { .. });
     }
     cause::<io::Error>(error).is_some() || cause::<StoreError>(error).is_some()
 }
@@ -199,17 +212,39 @@ fn environmental(error: &(dyn Error + 'static)) -> bool {
 fn cause<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // A transparent error is not its own source.
-        let local = error.downcast_ref::<LocalError>().and_then(|local| match local {
-            LocalError::Store(store) => (store as &dyn Error).downcast_ref(),
-            _ => None,
-        });
-        if let Some(found) = local.or_else(|| error.downcast_ref()) {
+        if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        next = error.source();
+        next = within(error).or_else(|| error.source());
     }
     None
+}
+
+/// What a transparent error holds: that is not its source.
+fn within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    if let Some(LocalError::Store(store)) = error.downcast_ref() {
+        return Some(store);
+    }
+    if let Some(InstallError::Package(package)) = error.downcast_ref() {
+        return Some(package);
+    }
+    match error.downcast_ref() {
+        Some(DebError::Archive(archive)) => Some(archive),
+        _ => None,
+    }
+}
+
+/// Whether what the spec or the lock asks for is at fault, and not who was asked for it.
+fn asked_for(error: &DebianError) -> bool {
+    use RepositoryError::{NoComponent, NoSuite};
+    match error {
+        DebianError::Repository(error) => matches!(error, NoSuite { .. } | NoComponent { .. }),
+        DebianError::Key(_) | DebianError::Resolve(_) | DebianError::Gone { .. } => true,
+        DebianError::Mirrors(_)
+        | DebianError::Sources(_)
+        | DebianError::Index(_)
+        | DebianError::Package { .. } => false,
+    }
 }
 
 /// Whether a server has something else than what was locked.

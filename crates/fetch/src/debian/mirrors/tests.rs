@@ -58,6 +58,23 @@ fn configuration_comes_first() {
 }
 
 #[test]
+fn what_apt_is_told_holds_for_its_sources_alone() {
+    let machine = Machine::new(LIST).trust();
+    fs::write(machine.0.path().join("etc/apt/apt.conf"), "Acquire::Check-Valid-Until \"false\";")
+        .unwrap();
+    let apt = AptConfig::read(machine.0.path()).unwrap();
+    let checks = |mirrors: &[&str], suite: &str| {
+        let mirrors = mirrors.iter().map(|&url| url.to_owned()).collect();
+        let config = DebianConfig { mirrors, ..DebianConfig::default() };
+        let places = config.places(&apt, machine.0.path(), suite).unwrap();
+        places.iter().map(|place| place.valid_until).collect::<Vec<_>>()
+    };
+    assert_eq!(checks(&[], "anvil"), [false, false]);
+    assert_eq!(checks(&["http://m.example/debian"], "anvil"), [true]);
+    assert_eq!(checks(&["http://m.example/debian"], "anvil-security"), [false, true]);
+}
+
+#[test]
 fn says_what_to_write() {
     let error = Machine::new("").places(&DebianConfig::default(), "anvil").unwrap_err().to_string();
     assert!(

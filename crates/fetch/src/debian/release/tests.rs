@@ -62,7 +62,7 @@ fn refuses_changed_text_and_foreign_keys() {
     assert_eq!(
         error,
         format!(
-            "InRelease has a bad signature of key {}: it was changed on its way or where it lies",
+            "InRelease is signed by key {}, and the signature does not fit the text: it was changed on its way or where it lies",
             signer.fingerprint()
         )
     );

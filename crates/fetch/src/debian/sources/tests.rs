@@ -72,9 +72,9 @@ fn reads_settings() {
     let config = AptConfig::read(root.path()).unwrap();
     assert_eq!(config.setting("Acquire::http::Proxy"), Some("http://p:1"));
     assert_eq!(config.setting("Acquire::https::Proxy"), Some("http://q//2"));
-    assert!(!config.checks_valid_until(None));
+    assert!(!config.checks_valid_until(&AptSource::default()));
     let source = AptSource { check_valid_until: Some(true), ..AptSource::default() };
-    assert!(config.checks_valid_until(Some(&source)));
+    assert!(config.checks_valid_until(&source));
 }
 
 #[test]
