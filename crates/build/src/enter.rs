@@ -1,9 +1,10 @@
 //! What a person stands in: the sandbox of a step with its inputs, or a container of an image; and the logs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use reimage_castore::TreePath;
-use reimage_plan::{Image, Plan, StepId, StepKind};
+use reimage_oci::{self as oci, Config, Descriptor, unpack_layers};
+use reimage_plan::{Lock, Place, Plan, Spec, Step, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Limits};
 
 use crate::{
@@ -12,6 +13,7 @@ use crate::{
     engine::{Engine, Scratch, failure_key},
     execute::Execution,
     run,
+    stack::{Layer, Stack},
 };
 
 /// A sandbox that is ready to run. What is written in it goes with it.
@@ -45,14 +47,56 @@ pub fn enter(
     context: &Context<'_>,
 ) -> Result<Entered, BuildError> {
     let engine = made_below(plan, id, context)?;
-    let mut execution = match &plan.step(id).kind {
+    let execution = match &plan.step(id).kind {
         StepKind::Run(step) => {
             let prepared = run::prepare(&engine, id, step)?;
             run::execution(&engine, id, step, &prepared)?
         }
-        StepKind::Image(image) => container(&engine, id, image, instead)?,
+        StepKind::Image(image) => {
+            let stack = engine.stack_for(&image.layers)?;
+            container(&engine, id, stack, &engine.config(id), instead)?
+        }
         _ => root(&engine, id, instead)?,
     };
+    ready(&engine, id, execution, instead)
+}
+
+/// A container of an image that is in the image store, with all that its configuration says. `name` is what it is
+/// called in errors, `manifest` that of one platform.
+pub fn enter_stored(
+    name: &str,
+    manifest: &Descriptor,
+    config: &Config,
+    instead: &Instead,
+    context: &Context<'_>,
+) -> Result<Entered, BuildError> {
+    // It stands on nothing, so it is a plan of itself alone.
+    let kind = StepKind::Image(Box::default());
+    let step = Step { name: name.to_owned(), place: Place::default(), kind };
+    let plan = Plan::new(Spec { steps: vec![step], ..Spec::default() }, &Lock::default())?;
+    let engine = Engine::new(&plan, context)?;
+    let (id, store) = (StepId(0), engine.store());
+    let limits = oci::Limits::default();
+    let unpacked =
+        unpack_layers(context.layout, manifest, baseline::FILE_TIME, limits, |content| {
+            store.put_reader(content).map_err(io::Error::other)
+        });
+    let mut stack = Stack::default();
+    for diff in unpacked.map_err(|e| engine.error(id, e))?.layers() {
+        let digest = store.put_diff(diff.clone())?;
+        stack.0.push(Layer { step: id, diff: diff.clone(), digest, source: false });
+    }
+    let execution = container(&engine, id, stack, config, instead)?;
+    ready(&engine, id, execution, instead)
+}
+
+/// The sandbox of an execution that a person stands in.
+fn ready(
+    engine: &Engine<'_>,
+    id: StepId,
+    mut execution: Execution,
+    instead: &Instead,
+) -> Result<Entered, BuildError> {
     if let Some(argv) = &instead.argv {
         execution.argv.clone_from(argv);
     }
@@ -63,7 +107,7 @@ pub fn enter(
     // A person may take their time.
     execution.limits = Limits::default();
     let scratch = engine.scratch(id)?;
-    let command = execution.command(&engine, scratch.path())?;
+    let command = execution.command(engine, scratch.path())?;
     Ok(Entered { command, _scratch: scratch })
 }
 
@@ -103,10 +147,10 @@ fn made_below<'a>(
 fn container(
     engine: &Engine<'_>,
     id: StepId,
-    image: &Image,
+    root: Stack,
+    config: &Config,
     instead: &Instead,
 ) -> Result<Execution, StepError> {
-    let config = engine.config(id);
     let mut argv = config.entrypoint.clone().unwrap_or_default();
     let rest = if instead.args.is_empty() {
         config.cmd.clone().unwrap_or_default()
@@ -119,10 +163,9 @@ fn container(
             "The image has neither `entrypoint` nor `cmd`: say what to run, `-- PROGRAM ARGS`";
         return Err(engine.error(id, error));
     }
-    let stack = engine.stack_for(&image.layers)?;
     let user = instead.user.clone().or_else(|| config.user.clone());
     let user = user.filter(|user| !user.is_empty()).unwrap_or_else(|| "0:0".to_owned());
-    let user = engine.user(id, &stack.view(), &user)?;
+    let user = engine.user(id, &root.view(), &user)?;
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
     let mut env =
         BTreeMap::from([("HOME".to_owned(), user.home.clone()), ("PATH".to_owned(), path)]);
@@ -130,7 +173,7 @@ fn container(
     let workdir = config.workdir.as_deref().unwrap_or("/");
     let workdir = TreePath::new(workdir).map_err(|e| engine.error(id, e))?;
     Ok(Execution {
-        root: stack,
+        root,
         inputs: Vec::new(),
         hidden: Vec::new(),
         argv,

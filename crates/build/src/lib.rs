@@ -30,7 +30,7 @@ mod vendor;
 
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
 pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
-pub use enter::{Entered, Instead, enter, log};
+pub use enter::{Entered, Instead, enter, enter_stored, log};
 pub use error::{BuildError, StepError};
 pub use event::Event;
 pub use explain::{Miss, Verdict, Would, explain};

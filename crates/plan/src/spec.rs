@@ -116,7 +116,7 @@ pub struct Step {
 /// A place in a file of the spec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Place {
-    /// The file, relative to the project.
+    /// The file, relative to the project, or as whoever shows it sees it.
     pub file: String,
     /// Line, from 1.
     pub line: usize,
@@ -414,7 +414,7 @@ pub struct Copy {
 }
 
 /// `re.Image`: layers and configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, Hash)]
 pub struct Image {
     /// Steps, lowest first.
     pub layers: Vec<StepId>,

@@ -152,6 +152,14 @@ impl CommandError {
         self.source.downcast_ref::<SpecError>().map(|error| &error.diagnostics)
     }
 
+    /// The same with each file of the spec called by what `shown` makes of its name.
+    pub(crate) fn rename(mut self, shown: impl Fn(&str) -> String) -> Self {
+        if let Some(error) = self.source.downcast_mut::<SpecError>() {
+            error.diagnostics.rename(shown);
+        }
+        self
+    }
+
     /// The messages behind the first, outermost first; one that its parent already repeats is left out.
     pub(crate) fn causes(&self) -> Vec<String> {
         let mut shown = self.source.to_string();

@@ -3,6 +3,7 @@
 use clap::Args;
 use reimage_build::{TargetOutput, build};
 use reimage_oci::{Descriptor, Layout, LayoutError, StoredImage};
+use reimage_spec::{Name, NameError};
 
 use crate::{
     app::App,
@@ -33,9 +34,10 @@ pub(crate) struct Here {
 }
 
 /// Whether a name is a target of a spec rather than a tag or digest: no tag has a `#`, and no registry is called
-/// `images`.
+/// `images` or as another section is.
 pub(crate) fn is_target(name: &str) -> bool {
-    name.contains('#') || name.starts_with("images.")
+    let section = |section: &&str| name.strip_prefix(*section).is_some_and(|n| n.starts_with('.'));
+    name.contains('#') || ["images", "steps", "exports", "checks"].iter().any(section)
 }
 
 impl ImageArgs {
@@ -43,7 +45,7 @@ impl ImageArgs {
     pub(crate) fn find(&self, app: &App) -> Result<Here, CommandError> {
         if !is_target(&self.name) {
             let layout = app.layout()?;
-            let image = find(&layout, &self.name)?;
+            let image = find_or_target(&layout, &self.name)?;
             return Ok(Here { layout, image });
         }
         let session = Session::open(app, &self.build)?;
@@ -69,6 +71,22 @@ pub(crate) fn find(layout: &Layout, name: &str) -> Result<StoredImage, CommandEr
         match near.filter(|_| missing) {
             Some(near) => command.hint(near),
             None => command,
+        }
+    })
+}
+
+/// An image by tag or digest, where a target could have been named, too.
+pub(crate) fn find_or_target(layout: &Layout, name: &str) -> Result<StoredImage, CommandError> {
+    find(layout, name).map_err(|error| {
+        let missing = matches!(error.source.downcast_ref(), Some(LayoutError::NoImage { .. }));
+        if !missing {
+            return error;
+        }
+        let message = format!("`{name}` is neither an image that is here nor a target of a spec");
+        let both = CommandError { hints: error.hints, ..CommandError::usage(message) };
+        match name.parse::<Name>() {
+            Err(looks @ NameError::File { .. }) => both.hint(looks.to_string()),
+            _ => both.hint("a target is `images.NAME`, in another spec `DIR#images.NAME`"),
         }
     })
 }

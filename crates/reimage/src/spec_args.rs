@@ -26,6 +26,17 @@ pub(crate) struct Overrides {
     sets: Vec<String>,
 }
 
+impl Overrides {
+    /// Refuses them for `name`, which is an image that is here and of no spec.
+    pub(crate) fn of_no_spec(&self, name: &str) -> Result<(), CommandError> {
+        if self.arguments.is_empty() && self.sets.is_empty() {
+            return Ok(());
+        }
+        let message = format!("`--arg` and `--set` go over a spec, and `{name}` is an image");
+        Err(CommandError::usage(message).hint("name a target: `images.NAME`"))
+    }
+}
+
 /// Targets by name, and what goes over their spec.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct SpecArgs {
@@ -104,9 +115,15 @@ impl SpecArgs {
                 limits,
             };
             let evaluated = match store {
-                Some(store) => evaluate_once(app, store, &request)?,
-                None => evaluate(&request)?,
+                Some(store) => evaluate_once(app, store, &request),
+                None => evaluate(&request).map_err(CommandError::from),
             };
+            let shown = |file: &str| project.seen_from(&app.machine.cwd, file);
+            let mut evaluated = evaluated.map_err(|error| error.rename(shown))?;
+            evaluated.warnings.rename(shown);
+            for step in &mut evaluated.spec.steps {
+                step.place.file = shown(&step.place.file);
+            }
             if !evaluated.warnings.is_empty() {
                 app.ui.diagnostics(&evaluated.warnings);
             }

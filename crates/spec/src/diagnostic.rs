@@ -26,7 +26,7 @@ pub enum Severity {
 /// A piece of a file of the spec, with what is to be said about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Label {
-    /// The file, relative to the project; or `--set`, `--arg`: what was written there.
+    /// The file, relative to the project until it is renamed; or `--set`, `--arg`: what was written there.
     pub file: String,
     /// Line it begins in, from 1.
     pub line: usize,
@@ -92,6 +92,15 @@ pub struct Diagnostics {
 impl Diagnostics {
     pub(crate) fn new(list: Vec<Diagnostic>, sources: BTreeMap<String, Arc<str>>) -> Self {
         Self { list, sources }
+    }
+
+    /// Calls each file by what `shown` makes of its name.
+    pub fn rename(&mut self, shown: impl Fn(&str) -> String) {
+        for label in self.list.iter_mut().flat_map(|diagnostic| &mut diagnostic.labels) {
+            label.file = shown(&label.file);
+        }
+        let sources = std::mem::take(&mut self.sources);
+        self.sources = sources.into_iter().map(|(name, text)| (shown(&name), text)).collect();
     }
 
     /// Each, by its place.

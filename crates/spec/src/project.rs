@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use thiserror::Error;
@@ -81,8 +81,43 @@ impl Project {
         locks.find(|lock| lock.is_file()).unwrap_or_else(|| directory.join("reimage.lock"))
     }
 
+    /// A file, named from the project on, as seen from `directory`, which is absolute: what stands in messages can be
+    /// opened from there.
+    pub fn seen_from(&self, directory: &Path, file: &str) -> String {
+        if file.starts_with("--") {
+            return file.to_owned();
+        }
+        let path = self.root.join(file);
+        let shared = path.components().zip(directory.components()).take_while(|(a, b)| a == b);
+        let shared = shared.count();
+        if shared <= 1 {
+            // Nothing but `/`.
+            return path.display().to_string();
+        }
+        let ups = directory.components().skip(shared).map(|_| Component::ParentDir);
+        ups.chain(path.components().skip(shared)).collect::<PathBuf>().display().to_string()
+    }
+
     /// How `path` is shown: from the project on.
     pub(crate) fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_as_seen_from_a_directory() {
+        let project = Project { file: "/a/b/c/spec.ncl".into(), root: "/a/b".into() };
+        let seen = |from: &str| project.seen_from(from.as_ref(), "c/spec.ncl");
+        assert_eq!(seen("/a/b"), "c/spec.ncl");
+        assert_eq!(seen("/a/b/c"), "spec.ncl");
+        assert_eq!(seen("/a"), "b/c/spec.ncl");
+        assert_eq!(seen("/a/b/other/place"), "../../c/spec.ncl");
+        assert_eq!(seen("/elsewhere"), "/a/b/c/spec.ncl");
+        assert_eq!(seen("/"), "/a/b/c/spec.ncl");
+        assert_eq!(project.seen_from("/a".as_ref(), "--set"), "--set");
     }
 }

@@ -59,3 +59,27 @@ fn a_broken_lock() {
     [exit status: 1]
     ");
 }
+
+#[test]
+fn places_are_seen_from_the_working_directory() {
+    let env = TestEnv::new();
+    let spec = |step: &str| format!("let re = import \"reimage.ncl\" in\n{{ steps = {{ a | {step} }} }} | re.Spec");
+    let bad = spec("re.Files = { flies.\"/a\" = \"a\" }");
+    let unpinned = spec("re.Http = { url = \"http://127.0.0.1:1/a\" }");
+    env.file("bad/spec.ncl", bad).file("web/spec.ncl", unpinned).file("reimage.lock", "version = 1\n");
+    fs_err::create_dir(env.path("other")).expect("it is new");
+    for (directory, bad, web) in [
+        ("", "bad/spec.ncl", "web/spec.ncl"),
+        ("bad", "spec.ncl", "../web/spec.ncl"),
+        ("other", "../bad/spec.ncl", "../web/spec.ncl"),
+    ] {
+        let run = |verb: &str, name: &str| {
+            let name = env.path(name);
+            env.run(env.command().current_dir(env.path(directory)).args([verb, &format!("{}#steps.a", name.display())]))
+        };
+        let ran = run("check", "bad").expect(1);
+        assert!(ran.err().contains(&format!("┌─ {bad}:2:")), "{ran}");
+        let ran = run("build", "web").expect(1);
+        assert!(ran.err().contains(&format!("hint: it is written at {web}:2:")), "{ran}");
+    }
+}

@@ -61,7 +61,7 @@ fn tagged_and_removed() {
 fn a_name_that_is_not_here() {
     assert_snapshot!(env().reimage(["inspect", "helo:1.0"]), @r#"
     ------- stderr -------
-    {"causes":[],"event":"error","exit":64,"hints":["`reimage images` lists what is here","did you mean `hello:1.0`?"],"kind":"usage","message":"No image `helo:1.0`"}
+    {"causes":[],"event":"error","exit":64,"hints":["`reimage images` lists what is here","did you mean `hello:1.0`?","a target is `images.NAME`, in another spec `DIR#images.NAME`"],"kind":"usage","message":"`helo:1.0` is neither an image that is here nor a target of a spec"}
     [exit status: 64]
     "#);
 }

@@ -378,6 +378,25 @@ fn locks_that_cannot_be_read() {
 }
 
 #[test]
+fn a_spec_is_no_step_to_update() {
+    let (env, server) = (TestEnv::new(), constant());
+    env.file("b/spec.ncl", spec(&[("file", http(&server, "/a"))]));
+    assert_snapshot!(env.reimage(["lock", "--update", "b#"]), @"
+    ------- stderr -------
+    error: `b#` names a spec, and `--update` takes its steps
+    hint: name the spec before it: `reimage lock b# --update`
+    [exit status: 64]
+    ");
+    assert_snapshot!(env.reimage(["lock", "--update", "b#steps.file"]), @"
+    ------- stderr -------
+    error: `b#steps.file` names a spec, and `--update` takes its steps
+    hint: name the spec before it: `reimage lock b# --update steps.file`
+    [exit status: 64]
+    ");
+    let _ = env.reimage(["lock", "b#", "--update", "steps.file"]).expect(0);
+}
+
+#[test]
 fn a_lock_that_was_edited_is_put_in_order() {
     let (env, server) = (TestEnv::new(), constant());
     env.file("spec.ncl", spec(&[("a", http(&server, "/a")), ("b", http(&server, "/b"))]));

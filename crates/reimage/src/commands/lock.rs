@@ -81,6 +81,7 @@ pub(crate) fn run(args: &LockArgs, app: &App) -> Result<ExitCode, CommandError> 
         let message = "`--prune` looks at whole specs, and a part of one is named";
         return Err(CommandError::usage(message).hint("name the specs alone: `FILE#`"));
     }
+    only_steps(args.update.as_deref().unwrap_or_default())?;
     let session = Session::open(app, &args.build)?;
     let specs = args.spec.load(app, EVERY, true, None)?;
     let update = update(args.update.as_deref(), specs.iter().map(|l| &l.evaluated.spec))?;
@@ -163,6 +164,19 @@ fn fill(
 /// A path as seen from the working directory.
 fn shown(app: &App, path: &Path) -> String {
     path.strip_prefix(&app.machine.cwd).unwrap_or(path).display().to_string()
+}
+
+/// Refuses names of specs after `--update`, which takes all that follows it.
+fn only_steps(update: &[String]) -> Result<(), CommandError> {
+    for wanted in update {
+        if let Some((spec, step)) = wanted.split_once('#').filter(|_| !wanted.contains('"')) {
+            let message = format!("`{wanted}` names a spec, and `--update` takes its steps");
+            let command = format!("reimage lock {spec}# --update {step}");
+            let hint = format!("name the spec before it: `{}`", command.trim_end());
+            return Err(CommandError::usage(message).hint(hint));
+        }
+    }
+    Ok(())
 }
 
 /// What `--update` means; a step that has no pin is an error.

@@ -2,13 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Args, ValueEnum};
-use reimage_build::{Instead, enter};
+use reimage_build::{Entered, Instead, enter, enter_stored};
 use reimage_castore::TreePath;
 use reimage_plan::StepKind;
 use reimage_sandbox::{Bind, Network};
@@ -16,6 +15,7 @@ use reimage_sandbox::{Bind, Network};
 use crate::{
     app::App,
     error::CommandError,
+    image_name,
     interact::interact,
     session::{BuildFlags, Session},
     spec_args::{Overrides, SpecArgs},
@@ -23,17 +23,18 @@ use crate::{
 
 /// Run an image, without docker and without root
 ///
-/// Builds the image if it is not here, and runs it in a sandbox: its own environment, user and working directory, no
-/// network unless asked for, everything it writes gone at the end. Returns what its program returns.
+/// Builds the image if it is a target and not here, and runs it in a sandbox: its own environment, user and working
+/// directory, no network unless asked for, everything it writes gone at the end. Returns what its program returns.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   reimage run images.web --network host          a server, on this machine's ports
+  reimage run web:1.0                            an image that is here, built or imported
   reimage run images.web -- python3 --version    another command
   reimage run images.tool --tty -- /bin/sh       look around
   reimage run images.tool --volume ./data:/data")]
 pub(crate) struct RunArgs {
-    /// The image: a target such as `images.web` or `dir#images.web`
+    /// The image: a target such as `images.web` or `dir#images.web`, or a tag or digest of an image that is here
     #[arg(value_name = "NAME")]
     name: String,
     /// Instead of the image's `cmd`: arguments of its `entrypoint`, or a program and its arguments
@@ -78,15 +79,12 @@ pub(crate) fn run(args: &RunArgs, app: &App) -> Result<ExitCode, CommandError> {
     let instead = args.instead()?;
     let volumes = args.volumes.iter().map(|text| volume(app, text));
     let volumes = volumes.collect::<Result<Vec<_>, _>>()?;
-    let spec = SpecArgs::one(&args.name, &args.overrides);
     let session = Session::open(app, &args.build)?;
-    let plan = session.plan_of_one(&spec)?;
-    let target = &plan.spec().targets[0];
-    let StepKind::Image(image) = &plan.step(target.step).kind else {
-        let error = CommandError::usage(format!("`{}` is no image", target.path()));
-        return Err(error.hint(format!("`reimage shell {}` stands in a step", target.path())));
+    let (mut entered, expose) = if image_name::is_target(&args.name) {
+        args.target(&session, &instead)?
+    } else {
+        args.stored(&session, &instead)?
     };
-    let mut entered = session.during(|context| enter(&plan, target.step, &instead, context))?;
     let command = &mut entered.command;
     command.binds = volumes;
     if args.network == RunNetwork::Host {
@@ -96,19 +94,49 @@ pub(crate) fn run(args: &RunArgs, app: &App) -> Result<ExitCode, CommandError> {
                 command.files.insert(PathBuf::from(file), text);
             }
         }
-    } else if !image.config.expose.is_empty() {
-        let mut ports = String::new();
-        for port in &image.config.expose {
-            let _ = write!(ports, " {port}");
-        }
+    } else if !expose.is_empty() {
+        let ports = expose.join(" ");
         app.ui.note(format!(
-            "It has no network, and exposes{ports}: `--network host` makes it reachable"
+            "It has no network, and exposes {ports}: `--network host` makes it reachable"
         ));
     }
     interact(app, &entered.command, args.tty)
 }
 
 impl RunArgs {
+    /// The container of a target, and the ports that it exposes.
+    fn target(
+        &self,
+        session: &Session<'_>,
+        instead: &Instead,
+    ) -> Result<(Entered, Vec<String>), CommandError> {
+        let plan = session.plan_of_one(&SpecArgs::one(&self.name, &self.overrides))?;
+        let target = &plan.spec().targets[0];
+        let StepKind::Image(image) = &plan.step(target.step).kind else {
+            let error = CommandError::usage(format!("`{}` is no image", target.path()));
+            return Err(error.hint(format!("`reimage shell {}` stands in a step", target.path())));
+        };
+        let entered = session.during(|context| enter(&plan, target.step, instead, context))?;
+        Ok((entered, image.config.expose.clone()))
+    }
+
+    /// The container of an image that is here, and the ports that it exposes.
+    fn stored(
+        &self,
+        session: &Session<'_>,
+        instead: &Instead,
+    ) -> Result<(Entered, Vec<String>), CommandError> {
+        self.overrides.of_no_spec(&self.name)?;
+        let layout = &session.layout;
+        let image = image_name::find_or_target(layout, &self.name)?;
+        let manifest = image_name::manifest(layout, &image)?;
+        let config =
+            layout.image_config(&layout.manifest(&manifest)?.0)?.config.unwrap_or_default();
+        let entered = session
+            .during(|context| enter_stored(&self.name, &manifest, &config, instead, context))?;
+        Ok((entered, config.expose.into_iter().collect()))
+    }
+
     fn instead(&self) -> Result<Instead, CommandError> {
         let mut env = BTreeMap::new();
         for text in &self.env {
