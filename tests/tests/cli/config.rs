@@ -1,5 +1,7 @@
 //! `reimage config`
 
+use std::collections::BTreeSet;
+
 use insta::assert_snapshot;
 use reimage_tests::TestEnv;
 
@@ -7,15 +9,23 @@ use reimage_tests::TestEnv;
 fn a_file_and_a_flag() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n[debian]\nmirrors = [\"http://127.0.0.1:1/debian\"]\n[sandbox]\nmemory = \"1024m\"\n");
-    assert_snapshot!(env.reimage(["config", "--store", "here", "--keyring", "k.gpg"]), @r#"
-    store.path = "[ROOT]/work/here"           # --store
-    build.jobs = 3                                              # [ROOT]/config/reimage/config.toml
-    http.mirrors = {}                                           # default: each URL is fetched from where it says
-    debian.mirrors = ["http://127.0.0.1:1/debian"]              # [ROOT]/config/reimage/config.toml
-    debian.security_mirrors = []                                # default: the machine's apt sources
-    debian.keyrings = ["[ROOT]/work/k.gpg"]   # --keyring
-    sandbox.ids = "auto"                                        # default: what the machine offers
-    sandbox.memory = "1g"                                       # [ROOT]/config/reimage/config.toml
+    let ran = env.reimage(["config", "--store", "here", "--keyring", "k.gpg"]).expect(0);
+    // How far to the right hangs on how long this test's path is.
+    let text = String::from_utf8_lossy(&ran.stdout);
+    let columns = text.lines().map(|row| row.find("   # ").expect("a comment"));
+    assert_eq!(columns.collect::<BTreeSet<_>>().len(), 1, "{text}");
+    let text = ran.out();
+    let rows = text.lines().map(|row| row.split_once("   # ").expect("a comment"));
+    let rows = rows.map(|(setting, origin)| format!("{} # {origin}", setting.trim_end()));
+    assert_snapshot!(rows.collect::<Vec<_>>().join("\n"), @r#"
+    store.path = "[ROOT]/work/here" # --store
+    build.jobs = 3 # [ROOT]/config/reimage/config.toml
+    http.mirrors = {} # default: each URL is fetched from where it says
+    debian.mirrors = ["http://127.0.0.1:1/debian"] # [ROOT]/config/reimage/config.toml
+    debian.security_mirrors = [] # default: the machine's apt sources
+    debian.keyrings = ["[ROOT]/work/k.gpg"] # --keyring
+    sandbox.ids = "auto" # default: what the machine offers
+    sandbox.memory = "1g" # [ROOT]/config/reimage/config.toml
     "#);
 }
 
