@@ -22,6 +22,7 @@ use crate::{
     execute::Execution,
     sources::{blob, by_digest, progress},
     stack::{Layer, Stack, Value},
+    twice::Turn,
 };
 
 /// The list of packages of a root.
@@ -64,7 +65,7 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Mad
     let stack = engine.stack_for(&step.from)?;
     let pin = pin(engine, id, &stack)?;
     let digest = action_upon(step, &stack, pin).digest();
-    engine.memo(id, &digest, || {
+    engine.memo(id, &digest, |turn| {
         let packages = packages(engine, id, step, pin)?;
         match scripts(step) {
             Scripts::Skip => {
@@ -72,7 +73,7 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Mad
                 let diff = diff.map_err(|e| engine.error(id, e))?;
                 Ok(ActionResult::new(Output::Diff(engine.store().put_diff(diff)?)))
             }
-            Scripts::Run => configure(engine, id, &digest, step, &stack, &packages),
+            Scripts::Run => configure(engine, id, &digest, step, &stack, &packages, turn),
         }
     })
 }
@@ -154,6 +155,7 @@ fn configure(
     step: &Debian,
     stack: &Stack,
     packages: &[Package],
+    turn: Turn,
 ) -> Result<ActionResult, StepError> {
     let find = |sha256: &Sha256| {
         let Some(Pin::Debian(pins)) = engine.plan.pin(id) else {
@@ -196,7 +198,7 @@ fn configure(
             ..Limits::default()
         },
     };
-    let executed = execution.run(engine, id, action)?;
+    let executed = execution.run(engine, id, action, turn)?;
     let mut kept = executed.root(engine, id)?;
     install::link_renamed(engine.store(), &above, &mut kept.captured)?;
     let configured = above.diff(&kept.captured).map_err(|e| engine.error(id, e))?;

@@ -16,6 +16,7 @@ use reimage_sandbox::{UpperOn, Zygote};
 use crate::{
     Context, Event, StepError, config,
     stack::{Stack, Value},
+    twice::{Turn, differences, on_a_busy_machine},
     users::{self, User},
 };
 
@@ -162,8 +163,45 @@ impl<'a> Engine<'a> {
         config::of_stack(&self.configs, &[image])
     }
 
-    /// The result of `action`: from the store, else `make` makes it, once among all who want it.
+    /// The result of `action`: from the store, else `make` makes it, once among all who want it. It is made again if
+    /// every step is to be compared.
     pub(crate) fn memo(
+        &self,
+        id: StepId,
+        action: &ActionDigest,
+        make: impl Fn(Turn) -> Result<ActionResult, StepError>,
+    ) -> Result<Made, StepError> {
+        let made = self.made_once(id, action, || make(Turn::First))?;
+        if self.context.twice {
+            self.compare(id, action, || make(Turn::Second))?;
+        }
+        Ok(made)
+    }
+
+    /// Makes a step once more, and compares that to its result.
+    fn compare(
+        &self,
+        id: StepId,
+        action: &ActionDigest,
+        make: impl FnOnce() -> Result<ActionResult, StepError>,
+    ) -> Result<(), StepError> {
+        let Some(first) = self.store().result(action)? else { return Ok(()) };
+        self.say(Event::Started { step: id, name: self.name(id) });
+        let second = on_a_busy_machine(self.context.jobs, make);
+        let differences = match second {
+            Ok(second) => differences(self.store(), &first.output, &second.output)?,
+            Err(StepError::Failed { status, voided, .. }) if voided.is_empty() => {
+                vec![format!("the second time its command ended with {status}")]
+            }
+            Err(other) => return Err(other),
+        };
+        if differences.is_empty() {
+            return Ok(());
+        }
+        Err(StepError::Different { step: self.name(id), place: self.place(id), differences })
+    }
+
+    fn made_once(
         &self,
         id: StepId,
         action: &ActionDigest,
@@ -256,6 +294,11 @@ impl<'a> Engine<'a> {
         let path = self.store().tmp_name();
         fs_err::create_dir(&path).map_err(|e| self.error(id, e))?;
         Ok(Scratch(path))
+    }
+
+    /// Bytes that a step may write to memory.
+    pub(crate) fn spill(&self) -> u64 {
+        self.spill
     }
 
     /// Where what a step of this name writes goes: memory, unless there is little or the last time was too much for it.

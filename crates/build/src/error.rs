@@ -114,6 +114,16 @@ pub enum StepError {
         /// Files that it wrote.
         wrote: Vec<String>,
     },
+    /// Made again it came out otherwise.
+    #[error("Step `{step}` does not make the same each time")]
+    Different {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// Paths, and how each differs.
+        differences: Vec<String>,
+    },
     /// What it is made of does not fit, or is not there.
     #[error("Step `{step}`: {source}")]
     Step {
@@ -155,6 +165,7 @@ impl StepError {
             Self::Failed { place, .. }
             | Self::NotStarted { place, .. }
             | Self::OutputNotWritten { place, .. }
+            | Self::Different { place, .. }
             | Self::Step { place, .. }
             | Self::Stack(StackError::NotADirectory { place, .. }) => Some(place),
             Self::Stack(_) | Self::Store(_) | Self::Sandbox(_) => None,

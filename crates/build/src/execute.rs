@@ -20,6 +20,7 @@ use crate::{
     capture::{self, KeepError, Kept},
     engine::{Engine, Scratch},
     stack::Stack,
+    twice::Turn,
     users::User,
 };
 
@@ -89,15 +90,21 @@ impl Execution {
         engine: &Engine<'_>,
         id: StepId,
         action: &ActionDigest,
+        turn: Turn,
     ) -> Result<Executed, StepError> {
         let name = engine.name(id);
-        let mut attempt = self.attempt(engine, id, engine.upper(&name)?)?;
+        let upper = match (engine.upper(&name)?, turn) {
+            (upper, Turn::First) => upper,
+            (UpperOn::Disk, Turn::Second) => UpperOn::Memory { spill: engine.spill() },
+            (UpperOn::Memory { .. }, Turn::Second) => UpperOn::Disk,
+        };
+        let mut attempt = self.attempt(engine, id, upper, turn)?;
         if attempt.outcome.voided.iter().any(|void| matches!(void, Void::Spilled { .. })) {
             drop(attempt);
             engine.remember_spill(&name)?;
             let bytes = b"reimage: more than is kept in memory; again, on disk\n".to_vec();
             engine.say(Event::Output { step: id, name, bytes });
-            attempt = self.attempt(engine, id, UpperOn::Disk)?;
+            attempt = self.attempt(engine, id, UpperOn::Disk, turn)?;
         }
         let Attempt { outcome, start, text, scratch } = attempt;
         if !outcome.succeeded() {
@@ -121,10 +128,12 @@ impl Execution {
         engine: &Engine<'_>,
         id: StepId,
         upper: UpperOn,
+        turn: Turn,
     ) -> Result<Attempt, StepError> {
         let scratch = engine.scratch(id)?;
         let mut command = self.command(engine, scratch.path())?;
         command.upper = upper;
+        command.one_processor = turn == Turn::Second;
         let log = Log::new(engine, id)?;
         // Read off a file that was just made: the clock that times of files are taken from, which is coarser.
         let start = fs_err::metadata(scratch.path())

@@ -25,6 +25,7 @@ mod roots;
 mod run;
 mod sources;
 mod stack;
+mod twice;
 mod users;
 mod vendor;
 

@@ -15,6 +15,7 @@ use crate::{
     engine::{Engine, Made},
     execute::Execution,
     stack::Stack,
+    twice::Turn,
 };
 
 /// Everything a `Run` is, with its inputs there: what is in the key, and what is not.
@@ -95,7 +96,7 @@ pub(crate) fn run(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Made, St
     let prepared = prepare(engine, id, run)?;
     let action = Action::Run(prepared.action.clone());
     let digest = action.digest();
-    engine.memo(id, &digest, || execute(engine, id, &digest, run, &prepared))
+    engine.memo(id, &digest, |turn| execute(engine, id, &digest, run, &prepared, turn))
 }
 
 fn execute(
@@ -104,6 +105,7 @@ fn execute(
     digest: &ActionDigest,
     run: &Run,
     prepared: &Prepared,
+    turn: Turn,
 ) -> Result<ActionResult, StepError> {
     let platform = run.platform.clone().unwrap_or_default();
     if platform != Platform::default() {
@@ -113,7 +115,7 @@ fn execute(
     }
     let exclude = Patterns::new(&run.exclude).map_err(|e| engine.error(id, e))?;
     let execution = execution(engine, id, run, prepared)?;
-    let executed = execution.run(engine, id, digest)?;
+    let executed = execution.run(engine, id, digest, turn)?;
     let mut kept = executed.root(engine, id)?;
     kept.leave_out(|path| exclude.matches(path));
     let view = prepared.stack.view();

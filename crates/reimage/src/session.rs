@@ -41,6 +41,8 @@ pub(crate) struct Session<'a> {
     jobs: usize,
     keep_going: bool,
     memory: u64,
+    /// Run every step of the targets again, and compare.
+    pub(crate) twice: bool,
     /// Blobs and results.
     pub(crate) store: Store,
     /// Images and their tags.
@@ -60,7 +62,7 @@ impl<'a> Session<'a> {
         let (jobs, keep_going) = (config.jobs.value, flags.keep_going);
         let memory = config.memory.value.0;
         let bundles = RefCell::default();
-        Ok(Self { app, jobs, keep_going, memory, store, layout, sources, bundles })
+        Ok(Self { app, jobs, keep_going, memory, twice: false, store, layout, sources, bundles })
     }
 
     /// Evaluates what is named, once for as long as nothing changes.
@@ -103,6 +105,7 @@ impl<'a> Session<'a> {
                 bundles: &bundles,
                 jobs: self.jobs,
                 keep_going: self.keep_going,
+                twice: self.twice,
                 memory: self.memory,
                 now: self.app.machine.time(),
                 events,

@@ -47,6 +47,8 @@ pub struct Command {
     pub network: Network,
     /// What machine it sees.
     pub machine: Machine,
+    /// Confines it to a single processor, whatever it is told that there are.
+    pub one_processor: bool,
     /// Where its random numbers come from.
     pub entropy: Entropy,
     /// Bounds; passing one ends the command and voids its result.
@@ -177,6 +179,7 @@ impl Command {
             hostname,
             network: Network::None,
             machine: Machine::Real,
+            one_processor: false,
             entropy: Entropy::Real,
             limits: Limits::default(),
             terminal: None,

@@ -44,5 +44,6 @@ modules!(
     steps,
     store_faults,
     times,
-    together
+    together,
+    twice
 );

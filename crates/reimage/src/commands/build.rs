@@ -43,6 +43,12 @@ pub(crate) struct BuildArgs {
     /// Fail unless reimage.lock is there and pins every source
     #[arg(long)]
     locked: bool,
+    /// Run each step again, under other conditions, and fail where it does not make the same
+    ///
+    /// The second time it runs on one processor of a busy machine, later, in other directories on another file
+    /// system. Results of steps are those of the first time.
+    #[arg(long)]
+    twice: bool,
     #[command(flatten)]
     build: BuildFlags,
     #[command(flatten)]
@@ -51,7 +57,8 @@ pub(crate) struct BuildArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &BuildArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let session = Session::open(app, &args.build)?;
+    let mut session = Session::open(app, &args.build)?;
+    session.twice = args.twice;
     let specs = session.load(&args.spec)?;
     let mut last_image = None;
     for loaded in specs {

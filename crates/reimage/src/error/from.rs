@@ -143,6 +143,12 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             let shell = format!("`reimage shell {step} -- PROGRAM` stands in its place");
             (Kind::Step, vec![NOT_STARTED.to_owned(), shell], Detail::None)
         }
+        StepError::Different { differences, .. } => {
+            let hint =
+                "it saw the clock, random numbers, or what else differs from one run to the next";
+            let lines = differences.iter().map(|line| crate::ui::plain(line)).collect();
+            (Kind::Step, vec![hint.to_owned()], Detail::Output(lines))
+        }
         StepError::OutputNotWritten { wrote, .. } => {
             let more = wrote.len().saturating_sub(WROTE);
             let shown = wrote[..wrote.len() - more].join(", ");

@@ -58,6 +58,9 @@ fn watch(
     rustix::process::umask(rustix::fs::Mode::empty());
     let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
     namespaces(&command)?;
+    if command.one_processor {
+        one_processor().during(|| "take a single processor".into())?;
+    }
     like_anybody().during(|| "drop a capability".into())?;
     let root = mounts::build(&command)?;
     let stdio = match command.terminal {
@@ -130,6 +133,17 @@ fn like_anybody() -> rustix::io::Result<()> {
         set.remove(CapabilitySet::DAC_READ_SEARCH);
     }
     set_capabilities(None, sets)
+}
+
+/// Confines this process, and all that it starts, to the first processor that it may use.
+fn one_processor() -> rustix::io::Result<()> {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let all = sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    if let Some(first) = (0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)) {
+        one.set(first);
+    }
+    sched_setaffinity(None, &one)
 }
 
 fn namespaces(command: &Command) -> Result<(), Failure> {

@@ -1,0 +1,63 @@
+//! `reimage build --twice`: steps that make the same each time, and those that do not.
+
+use insta::assert_snapshot;
+
+use crate::build::with_steps;
+
+#[test]
+fn steps_that_make_the_same() {
+    let env = with_steps(
+        r#"    one | re.Run = { from = root, script = "echo one > /one; mkdir /d; echo x > /d/x" },
+    two | re.Run = { from = [root, one], script = "cat /one > /out/two", outputs = ["/out"], workdir = "/out" },"#,
+    );
+    env.programs(&["mkdir"]);
+    let twice = env.reimage(["build", "-q", "--twice", "steps.two"]).expect(0);
+    assert_eq!(env.reimage(["build", "-q", "steps.two"]).expect(0).out(), twice.out());
+    // Also what is in the store already.
+    let again = env.reimage(["build", "-j1", "--twice", "steps.two"]).expect(0);
+    assert_eq!(again.out(), twice.out());
+    let err = again.err();
+    assert!(err.contains("start steps.one") && err.contains("start steps.two"), "{err}");
+}
+
+#[test]
+fn each_kind_of_difference() {
+    let env = with_steps(
+        r#"    bytes | re.Run = { from = root, script = "echo same > /same; printf 'a byte ' > /out; cat /proc/sys/kernel/random/uuid >> /out" },
+    names | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; for i in 1 2 3 4 5 6; do echo > /$i-$u; done" },
+    link | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; ln -s $u /link" },
+    processors | re.Run = { from = root, script = "cat /proc/self/status > /status; grep Cpus_allowed_list /status > /cpus; rm /status" },
+    status | re.Run = { from = root, script = "test -e /proc/self/mem; read a b < /proc/self/stat; exit 0" },"#,
+    );
+    env.programs(&["ln", "grep", "rm"]);
+    let error = |step: &str| {
+        let ran = env.reimage(["build", "-q", "--twice", &format!("steps.{step}")]).expect(2);
+        // What was random, without it.
+        let text = ran.err();
+        let mut shown = String::new();
+        for line in text.lines() {
+            let words = line.split(' ').map(|word| if word.matches('-').count() >= 2 { "RANDOM" } else { word });
+            shown += &words.collect::<Vec<_>>().join(" ");
+            shown.push('\n');
+        }
+        shown
+    };
+    let bytes = error("bytes");
+    assert!(bytes.contains("/out: from byte 7 on RANDOM then RANDOM"), "{bytes}");
+    assert!(!bytes.contains("/same"), "{bytes}");
+    assert_snapshot!(error("link"), @r"
+    │ /link: a link to RANDOM then to RANDOM
+    error: Step `steps.link` does not make the same each time
+    hint: it saw the clock, random numbers, or what else differs from one run to the next
+    hint: it is written at spec.ncl:7:21
+    ");
+    let names = error("names");
+    assert!(names.contains("and 2 more paths"), "{names}");
+    // The second time there is one processor, if there is more than one at all.
+    if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
+        assert!(error("processors").contains("/cpus: from byte "), "one processor");
+    }
+    let _ = env.reimage(["build", "-q", "--twice", "steps.status"]).expect(0);
+    // The result of the first time stands.
+    let _ = env.reimage(["build", "-q", "steps.link"]).expect(0);
+}
