@@ -13,6 +13,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use crate::{
@@ -126,6 +128,42 @@ impl Bench {
         }
         Err(format!("reimage failed in {}:\n{}", at.display(), text(&output.stderr)))
     }
+}
+
+/// New stores of one benchmark, one a round: what was just deleted makes ext4 slow to create files (it does not use an
+/// inode again for five seconds, and looks for another), so they go together, when all is measured.
+struct Stores {
+    directory: PathBuf,
+    count: usize,
+}
+
+impl Stores {
+    fn new(directory: PathBuf) -> Result<Self, String> {
+        remove(&directory)?;
+        fs::create_dir_all(&directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        settle();
+        Ok(Self { directory, count: 0 })
+    }
+
+    /// The path of one more, at which nothing lies.
+    fn next(&mut self) -> PathBuf {
+        self.count += 1;
+        self.directory.join(self.count.to_string())
+    }
+}
+
+impl Drop for Stores {
+    fn drop(&mut self) {
+        // What stays goes before the next run.
+        let _ = remove(&self.directory);
+        settle();
+    }
+}
+
+/// Waits until what was written and deleted before is done with, so that nobody pays for the work of another.
+fn settle() {
+    rustix::fs::sync();
+    thread::sleep(Duration::from_secs(6));
 }
 
 /// Writes a file of a benchmark's project; one that is as it should be stays.

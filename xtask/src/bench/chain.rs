@@ -3,7 +3,7 @@
 use std::{fmt::Write, fs, os::unix::fs::PermissionsExt, process::Command};
 
 use super::{
-    Bench, Row, remove,
+    Bench, Row, Stores,
     timing::{pair, seconds},
     write,
 };
@@ -31,7 +31,8 @@ pub(super) fn chain(bench: &Bench) -> Result<Vec<Row>, String> {
     }
     let _ = writeln!(spec, "{{ steps.last = s{STEPS} }} | re.Spec");
     write(&project.join("spec.ncl"), &spec)?;
-    let store = bench.directory.join("stores/chain");
+    let mut stores = Stores::new(bench.directory.join("stores/chain"))?;
+    let mut store = stores.next();
     let (theirs, ours) = pair(
         5,
         || {
@@ -49,7 +50,7 @@ pub(super) fn chain(bench: &Bench) -> Result<Vec<Row>, String> {
             })
         },
         || {
-            remove(&store)?;
+            store = stores.next();
             seconds(|| bench.reimage(&project, &store, &["build", "steps.last"]))
         },
     )?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Bench, Row, SUITE,
+    Bench, Row, SUITE, Stores,
     packages::{of_lock, repository, urls},
     remove,
     timing::{pair, seconds},
@@ -57,32 +57,26 @@ fn measure(bench: &Bench, project: &Path, memory: &Path) -> Result<Vec<Row>, Str
         command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
         command.args(["--hook-dir=/usr/share/mmdebstrap/hooks/file-mirror-automount", SUITE]);
         command.arg(memory.join("root.tar")).arg(&line).env("TMPDIR", memory);
-        settle();
         seconds(|| status(&mut command))
     };
     let mut rows = Vec::new();
     for (what, seed, at) in [
-        ("reimage, packages' trees at hand", &trees, bench.directory.join("stores/copy")),
-        ("reimage, only the .debs at hand", &archives, bench.directory.join("stores/copy")),
-        ("reimage, trees at hand, store in memory", &trees, memory.join("store")),
+        ("reimage, packages' trees at hand", &trees, bench.directory.join("stores/trees")),
+        ("reimage, only the .debs at hand", &archives, bench.directory.join("stores/debs")),
+        ("reimage, trees at hand, store in memory", &trees, memory.join("stores")),
     ] {
+        let mut stores = Stores::new(at)?;
         let ours = || {
-            remove(&at)?;
+            let at = stores.next();
             status(Command::new("cp").arg("-a").arg(seed).arg(&at))?;
-            settle();
+            rustix::fs::sync();
             seconds(|| bench.reimage(project, &at, &["build", "steps.base"]))
         };
         let (theirs, ours) = pair(3, mmdebstrap, ours)?;
-        remove(&at)?;
         let work = "Debian minbase, python3, ca-certificates";
         rows.push(Row { work, peer: "mmdebstrap, in memory", theirs, what, ours });
     }
     Ok(rows)
-}
-
-/// Waits until what was written before is on disk, so that nobody pays for the copy of a store.
-fn settle() {
-    rustix::fs::sync();
 }
 
 /// A store that holds the archives of packages and nothing that was made of them: an archive is known by its content,
