@@ -171,11 +171,11 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl Fn(Turn) -> Result<ActionResult, StepError>,
     ) -> Result<Made, StepError> {
-        let made = self.made_once(id, action, || make(Turn::First))?;
+        let first = self.made_once(id, action, || make(Turn::First))?;
         if self.context.twice {
             self.compare(id, action, || make(Turn::Second))?;
         }
-        Ok(made)
+        Ok(first)
     }
 
     /// Makes a step once more, and compares that to its result.
@@ -201,6 +201,7 @@ impl<'a> Engine<'a> {
         Err(StepError::Different { step: self.name(id), place: self.place(id), differences })
     }
 
+    /// From the store, or made by whoever of all processes comes first.
     fn made_once(
         &self,
         id: StepId,

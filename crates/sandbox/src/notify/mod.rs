@@ -5,11 +5,11 @@
 //! One table: call, condition, the feature that demands it, the function that answers. A feature that
 //! nobody demands costs nothing: its calls are not in the filter.
 //!
-//! **Rules for `Continue`** (the kernel executes the call as it stands; any other use voids the result):
-//! the call's effect under the kernel's own rules is already right (root creating a file outside of
-//! setgid directories, `chroot`, an attribute that is not ours, the first call of a program whose seed is replaced), or the path could not be resolved, so that
-//! the kernel fails the call with its own errno. An error that the program did not ask for (no memory, no
-//! descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
+//! **Rules for `Continue`** (the kernel executes the call as it stands; any other use voids the result): the call's
+//! effect under the kernel's own rules is already right (root creating a file outside of setgid directories,
+//! `chroot`, an attribute that is not ours, the first call of a program whose seed is replaced), or the path could
+//! not be resolved, so that the kernel fails the call with its own errno. An error that the program did not ask for
+//! (no memory, no descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
 //!
 //! **Known limits** of one id: modes bind a process that is root no more where it makes files, opens existing ones
 //! with `O_CREAT` or changes owners, not on other paths; `/proc/PID/status`, `SO_PEERCRED` and `access` speak of uid
