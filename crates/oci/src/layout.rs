@@ -295,10 +295,13 @@ impl Layout {
         self.dir.join(".reimage").join(name)
     }
 
-    fn lock_index(&self) -> Result<File, LayoutError> {
-        let file = self.lock_file("index.lock")?;
-        file.lock().map_err(|e| self.io(e))?;
-        Ok(file)
+    /// The right to replace the index. As long as it is held nobody sweeps what is being written.
+    fn lock_index(&self) -> Result<[File; 2], LayoutError> {
+        let used = self.lock_file("use.lock")?;
+        used.lock_shared().map_err(|e| self.io(e))?;
+        let index = self.lock_file("index.lock")?;
+        index.lock().map_err(|e| self.io(e))?;
+        Ok([used, index])
     }
 
     fn lock_file(&self, name: &str) -> Result<File, LayoutError> {

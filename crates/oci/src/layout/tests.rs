@@ -204,6 +204,28 @@ fn prune_waits_for_a_session_and_sweeps_after_the_killed() {
     });
 }
 
+/// Who makes a layout writes files that another, who found it made, must not sweep.
+#[test]
+fn making_and_pruning_at_once() {
+    for _ in 0..50 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("images");
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let path = &path;
+                scope.spawn(move || {
+                    let layout = Layout::open_or_create(path).expect("a layout");
+                    if number % 2 == 0 {
+                        let _ = layout.prune().expect("pruned");
+                    } else {
+                        drop(layout.session().expect("a session"));
+                    }
+                });
+            }
+        });
+    }
+}
+
 #[test]
 fn many_writers_lose_no_name() {
     const NAMES: [&str; 8] = ["n:0", "n:1", "n:2", "n:3", "n:4", "n:5", "n:6", "n:7"];
