@@ -65,10 +65,9 @@ const COMMAND_LINE: &[u8] = b"reimage sandbox";
 fn rename_command_line() -> io::Result<()> {
     rustix::thread::set_name(c"reimage")?;
     let stat = fs::read_to_string("/proc/self/stat")?;
-    // proc_pid_stat(5): arg_start and arg_end are fields 48 and 49, and the state, after the name, is 3.
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let mut bounds = fields.split_whitespace().skip(45).map(str::parse::<u64>);
-    if let (Some(Ok(start)), Some(Ok(end))) = (bounds.next(), bounds.next()) {
+    // arg_start and arg_end.
+    let bounds = [48, 49].map(|number| sys::stat_field(&stat, number));
+    if let [Some(start), Some(end)] = bounds {
         let size = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
         let mut line = COMMAND_LINE[..COMMAND_LINE.len().min(size.saturating_sub(1))].to_vec();
         line.resize(size, 0);

@@ -89,6 +89,9 @@ pub(crate) fn show_machine(command: &Command, proc: &Path, files: &Path) -> Resu
     if command.entropy != Entropy::Real {
         shown.push(("sys/kernel/random/uuid", UUID.to_owned()));
     }
+    if shown.is_empty() {
+        return Ok(());
+    }
     make_dir(files, 0o755)?;
     for (number, (name, content)) in shown.into_iter().enumerate() {
         let file = files.join(number.to_string());

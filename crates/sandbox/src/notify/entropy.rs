@@ -8,7 +8,7 @@ use std::fs;
 
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
 use crate::filter::When;
-use crate::sys::Notification;
+use crate::sys::{self, Notification};
 
 #[cfg(target_arch = "x86_64")]
 const ARCH_SET_FS: u32 = 0x1002;
@@ -82,15 +82,11 @@ fn getrandom(notifier: &mut Notifier, call: &Notification) -> Handled {
 /// Who a thread belongs to, as the host's /proc says, in which we stand.
 fn process(thread: u32) -> Result<Process, Failed> {
     let gone = |_| Failed::Gone;
-    let status = fs::read_to_string(format!("{thread}/status")).map_err(gone)?;
-    let leader = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    let leader = leader.and_then(|id| id.trim().parse().ok()).ok_or(Failed::Gone)?;
+    let leader = sys::leader(thread).map_err(gone)?;
     let line = fs::read(format!("{leader}/cmdline")).map_err(gone)?;
     let stat = fs::read(format!("{leader}/stat")).map_err(gone)?;
-    // proc_pid_stat(5): the name, in parentheses, is 2, and the time of the beginning 22.
-    let stat = String::from_utf8_lossy(&stat);
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let began = fields.split_whitespace().nth(19).and_then(|field| field.parse().ok());
+    // The time of its beginning is field 22.
+    let began = sys::stat_field(&String::from_utf8_lossy(&stat), 22);
     let began = began.ok_or_else(|| fell_back("random numbers", "a process without a time"))?;
     Ok((leader, began, blake3::hash(&line).into()))
 }

@@ -85,12 +85,19 @@ pub(crate) fn borrow_fd(pid: u32, fd: u32) -> io::Result<OwnedFd> {
     }
 }
 
-/// The process of a thread, as the /proc that we stand in says.
-fn leader(thread: u32) -> io::Result<u32> {
+/// The process of a thread, as the /proc that we stand in says; `ESRCH` if it is gone.
+pub(crate) fn leader(thread: u32) -> io::Result<u32> {
     let gone = || io::Error::from_raw_os_error(libc::ESRCH);
     let status = std::fs::read_to_string(format!("{thread}/status")).map_err(|_| gone())?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     line.and_then(|line| line.trim().parse().ok()).ok_or_else(gone)
+}
+
+/// The field of this number, from 4 on, of a process's `stat` file (`proc_pid_stat(5)`), if it is a number.
+pub(crate) fn stat_field(stat: &str, number: usize) -> Option<u64> {
+    // The name, which is 2, may hold anything but ends with the last parenthesis.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 /// Marks every descriptor from `first` on as close-on-exec.
