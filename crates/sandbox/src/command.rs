@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::machine::Machine;
 use crate::wire::{path, path_map, paths};
@@ -51,6 +52,8 @@ pub struct Command {
     pub one_processor: bool,
     /// Where its random numbers come from.
     pub entropy: Entropy,
+    /// What time it is.
+    pub clock: Clock,
     /// Bounds; passing one ends the command and voids its result.
     pub limits: Limits,
     /// Gives the command a terminal of its own as its three standard streams
@@ -181,6 +184,7 @@ impl Command {
             machine: Machine::Real,
             one_processor: false,
             entropy: Entropy::Real,
+            clock: Clock::Real,
             limits: Limits::default(),
             terminal: None,
             owners: Vec::new(),

@@ -11,6 +11,7 @@
 //! namespace: it resolves the step's paths as the step does, and the step can neither see nor signal it.
 
 mod capture;
+mod clock;
 mod command;
 mod entropy;
 mod error;
@@ -35,6 +36,7 @@ mod xattr;
 mod zygote;
 
 pub use capture::{CaptureError, Entries, Entry, EntryKind};
+pub use clock::Clock;
 pub use command::{
     Bind, Command, Input, Limits, MAX_LOWERS, Network, Owner, TerminalSize, UpperOn, User,
 };

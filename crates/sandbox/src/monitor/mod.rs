@@ -10,6 +10,7 @@ use rustix::process::{
     set_parent_process_death_signal, waitpid,
 };
 
+use crate::clock::Clock;
 use crate::command::{Command, Network, TerminalSize};
 use crate::entropy::Entropy;
 use crate::error::{During, Failure};
@@ -57,6 +58,9 @@ fn watch(
     set_parent_process_death_signal(Some(Signal::KILL)).during(|| "bind to the zygote".into())?;
     rustix::process::umask(rustix::fs::Mode::empty());
     let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
+    if command.clock != Clock::Real {
+        return Err(Failure::invalid("a clock of its own is not to be had yet"));
+    }
     namespaces(&command)?;
     if command.one_processor {
         one_processor().during(|| "take a single processor".into())?;
