@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use reimage_castore::{
-    Action, ActionDigest, ActionResult, DebAction, DebianAction, Demands, Digest, Output, Patterns,
-    Scripts, Sha256, View,
+    Action, ActionDigest, ActionResult, DebAction, DebianAction, Digest, Output, Patterns, Scripts,
+    Sha256, View,
 };
 use reimage_fetch::debian::{
     deb::{Package, UnpackOptions, unpack_deb},
@@ -18,6 +18,7 @@ use reimage_sandbox::Limits;
 use crate::{
     StepError,
     baseline::{self, FILE_TIME, PROCESSES, TIMEOUT},
+    conditions::Conditions,
     engine::{Engine, Made},
     execute::Execution,
     sources::{blob, by_digest, progress},
@@ -47,7 +48,7 @@ fn action_upon(step: &Debian, stack: &Stack, pin: &DebianPin) -> Action {
         exclude: step.exclude.clone(),
         platform: Platform::default().to_string(),
         baseline: baseline::VERSION,
-        demands: Demands::REAL,
+        demands: Conditions::BASELINE.demands,
         driver: DRIVER_VERSION,
         scrub: SCRUB_VERSION,
     })
@@ -192,6 +193,7 @@ fn configure(
         env,
         workdir: reimage_castore::TreePath::root(),
         user,
+        conditions: Some(Conditions::BASELINE),
         limits: Limits {
             timeout: Some(std::time::Duration::from_secs(TIMEOUT)),
             processes: Some(PROCESSES),

@@ -10,6 +10,7 @@ use reimage_sandbox::{self as sandbox, Limits};
 use crate::{
     BuildError, Context, StepError, baseline,
     build::{local_trees, make_all},
+    conditions::Conditions,
     engine::{Engine, Scratch, failure_key},
     execute::Execution,
     run,
@@ -180,6 +181,7 @@ fn container(
         env,
         workdir,
         user,
+        conditions: None,
         limits: Limits::default(),
     })
 }
@@ -199,6 +201,7 @@ fn root(engine: &Engine<'_>, id: StepId, instead: &Instead) -> Result<Execution,
         env,
         workdir: TreePath::root(),
         user,
+        conditions: Some(Conditions::BASELINE),
         limits: Limits::default(),
     })
 }

@@ -18,6 +18,7 @@ use crate::{
     Event, StepError,
     baseline::HOSTNAME,
     capture::{self, KeepError, Kept},
+    conditions::Conditions,
     engine::{Engine, Scratch},
     stack::Stack,
     twice::Turn,
@@ -41,6 +42,8 @@ pub(crate) struct Execution {
     pub(crate) workdir: TreePath,
     /// Who runs it.
     pub(crate) user: User,
+    /// What it is to see of time, chance and the machine; none: this machine, as it is.
+    pub(crate) conditions: Option<Conditions>,
     /// What it may use.
     pub(crate) limits: Limits,
 }
@@ -81,6 +84,9 @@ impl Execution {
         HOSTNAME.clone_into(&mut command.hostname);
         command.network = Network::None;
         command.limits = self.limits.clone();
+        if let Some(conditions) = &self.conditions {
+            conditions.ask(engine, &mut command)?;
+        }
         Ok(command)
     }
 

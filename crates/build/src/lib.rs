@@ -6,6 +6,7 @@
 mod baseline;
 mod build;
 mod capture;
+mod conditions;
 mod config;
 mod copy;
 mod debian;

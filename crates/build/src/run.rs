@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reimage_castore::{
-    Action, ActionDigest, ActionResult, Demands, Diff, Output, Patterns, RunAction, Tree, TreePath,
-    View,
+    Action, ActionDigest, ActionResult, Diff, Output, Patterns, RunAction, Tree, TreePath, View,
 };
 use reimage_plan::{Command, Platform, Run, StepId};
 use reimage_sandbox::Limits;
@@ -12,6 +11,7 @@ use reimage_sandbox::Limits;
 use crate::{
     StepError,
     baseline::{self, PROCESSES, SHELL, TIMEOUT},
+    conditions::Conditions,
     engine::{Engine, Made},
     execute::Execution,
     stack::Stack,
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Prepared {
     /// What is in the key.
     pub(crate) action: RunAction,
+    /// What it is to see.
+    pub(crate) conditions: Conditions,
     /// The root.
     pub(crate) stack: Stack,
     /// Bytes and seconds that it may use; in no key.
@@ -57,6 +59,7 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
             None => env.remove(name),
         };
     }
+    let conditions = Conditions::of(run);
     let action = RunAction {
         root: stack.digests(),
         inputs,
@@ -68,9 +71,8 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         exclude: run.exclude.clone(),
         platform: run.platform.clone().unwrap_or_default().to_string(),
         baseline: baseline::VERSION,
-        // Until baseline 1 every step sees the machine's, and its key says so.
-        demands: Demands::REAL,
-        cpus: None,
+        demands: conditions.demands,
+        cpus: conditions.cpus,
         recorded: None,
     };
     let limits = Limits {
@@ -79,7 +81,7 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         disk: run.limits.disk,
         processes: Some(run.limits.processes.unwrap_or(PROCESSES)),
     };
-    Ok(Prepared { action, stack, limits })
+    Ok(Prepared { action, conditions, stack, limits })
 }
 
 /// What the result of `run` is found by.
@@ -146,7 +148,7 @@ pub(crate) fn execution(
     run: &Run,
     prepared: &Prepared,
 ) -> Result<Execution, StepError> {
-    let Prepared { action, stack, limits } = prepared;
+    let Prepared { action, conditions, stack, limits } = prepared;
     let mut root = stack.clone();
     let mut hidden = Vec::new();
     let mut inputs = Vec::new();
@@ -171,7 +173,8 @@ pub(crate) fn execution(
     let mut env = action.env.clone();
     env.entry("HOME".to_owned()).or_insert_with(|| user.home.clone());
     let (argv, workdir) = (action.argv.clone(), action.workdir.clone());
-    Ok(Execution { root, inputs, hidden, argv, env, workdir, user, limits: limits.clone() })
+    let (conditions, limits) = (Some(*conditions), limits.clone());
+    Ok(Execution { root, inputs, hidden, argv, env, workdir, user, conditions, limits })
 }
 
 /// The declared outputs, each where it lay, out of the root or the input that it lies in.

@@ -45,7 +45,7 @@ pub use path::{PathComponent, PathError, TreePath};
 pub use patterns::{PatternError, Patterns};
 pub use result::{ActionResult, Output};
 pub use store::{
-    BlobReader, Once, Partial, Policy, Pruned, PutResult, Store, StoreError, Verified,
+    BlobReader, Device, Once, Partial, Policy, Pruned, PutResult, Store, StoreError, Verified,
 };
 pub use tree::{Tree, TreeError};
 pub use view::{Captured, View};

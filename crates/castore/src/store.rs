@@ -8,6 +8,7 @@
 //!   memos-v1/ab/cd…      memos of targets, evaluations and more, opaque here
 //!   complete-v1/ab/cd…   which trees and diffs had all their blobs, and when
 //!   roots-v1/<key>/      diffs laid out as directories for overlayfs
+//!   devices-v1/<name>/   files that stand for devices in sandboxes
 //!   stat-v1/<key>        stat caches of local trees
 //!   oci/                 an OCI layout, left to `oci`
 //!   partial/<sha256>     downloads that have not ended, locked by who downloads
@@ -45,6 +46,7 @@ pub(crate) use error::Context;
 pub use error::StoreError;
 
 mod blobs;
+mod devices;
 mod error;
 mod listing;
 mod memos;
@@ -57,6 +59,7 @@ mod values;
 mod verify;
 
 pub use blobs::BlobReader;
+pub use devices::Device;
 pub(crate) use memos::Generation;
 pub use once::Once;
 pub use partial::Partial;
@@ -68,12 +71,13 @@ pub use verify::Verified;
 /// The version of the store as a whole; buckets have their own in their names.
 const VERSION: u64 = 1;
 
-const BUCKETS: [&str; 12] = [
+const BUCKETS: [&str; 13] = [
     "objects-v1",
     "actions-v1",
     "memos-v1",
     "complete-v1",
     "roots-v1",
+    "devices-v1",
     "stat-v1",
     "partial",
     "quarantine",

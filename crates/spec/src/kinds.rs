@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use reimage_castore::TreePath;
 use reimage_plan::{
-    Command, Compression, Config, Copy, Debian, FileContent, FileEntry, Files, Healthcheck, Http,
-    Image, Limits, Platform, Repository, Run, Scripts, StepId, StepKind, Unpack,
+    Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
+    Healthcheck, Http, Image, Limits, Platform, Repository, Run, Scripts, StepId, StepKind, Unpack,
 };
 
 use crate::{
@@ -176,8 +176,8 @@ fn repository(fields: &mut Fields, value: &Value) -> Result<Repository, Fault> {
     read.ok_or_else(Vec::new)
 }
 
-/// Fields of a `Run` that this version does not know yet.
-const LATER: [&str; 4] = ["clock", "entropy", "stat", "cpus"];
+/// Processors that a step can be shown.
+const MAX_CPUS: i64 = 64;
 
 fn run(fields: &mut Fields) -> Option<Content> {
     let from = fields.get("from", stack).unwrap_or_default();
@@ -198,11 +198,10 @@ fn run(fields: &mut Fields) -> Option<Content> {
         }
         network(fields, value)
     });
-    for name in LATER {
-        fields.get(name, |fields, value| -> Result<(), Fault> {
-            Err(later(fields, value, &format!("`{name}`")))
-        });
-    }
+    let clock = fields.get("clock", clock);
+    let entropy = fields.get("entropy", made_up);
+    let stat = fields.get("stat", stat);
+    let cpus = fields.get("cpus", number(1, MAX_CPUS));
     let platform = fields.get("platform", platform);
     let limits = fields.get("limits", limits).unwrap_or_default();
     let command = match (script, command) {
@@ -226,13 +225,34 @@ fn run(fields: &mut Fields) -> Option<Content> {
         workdir,
         outputs,
         exclude,
-        clock: None,
-        entropy: None,
-        stat: None,
-        cpus: None,
+        clock,
+        entropy,
+        stat,
+        cpus,
         platform,
         limits,
     }))))
+}
+
+/// `'fixed`, `'real`, or a date at which time begins.
+fn clock(fields: &mut Fields, value: &Value) -> Result<Clock, Fault> {
+    let clock = if value.value.as_enum_tag().is_some() {
+        tag(&[("fixed", Clock::Fixed), ("real", Clock::Real)])(fields, value)?
+    } else {
+        Clock::At(date(fields, value)?)
+    };
+    if clock == Clock::Real { Ok(clock) } else { Err(later(fields, value, "a fixed `clock`")) }
+}
+
+/// `'fixed` or `'real`.
+fn stat(fields: &mut Fields, value: &Value) -> Result<Entropy, Fault> {
+    let stat = made_up(fields, value)?;
+    if stat == Entropy::Real { Ok(stat) } else { Err(later(fields, value, "`stat = 'fixed`")) }
+}
+
+/// `'fixed` or `'real`.
+fn made_up(fields: &mut Fields, value: &Value) -> Result<Entropy, Fault> {
+    tag(&[("fixed", Entropy::Fixed), ("real", Entropy::Real)])(fields, value)
 }
 
 /// The one sentence about what the language has and this version has not.

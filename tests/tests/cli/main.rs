@@ -31,6 +31,7 @@ modules!(
     bundle,
     check,
     completions,
+    conditions,
     config,
     doctor,
     exit_codes,

@@ -51,7 +51,7 @@ impl Policy {
 pub struct Pruned {
     /// Action results.
     pub results: usize,
-    /// Diffs laid out.
+    /// Diffs laid out, and files that stand for devices.
     pub roots: usize,
     /// Blobs.
     pub blobs: usize,
@@ -136,12 +136,14 @@ impl Store {
         }
         self.forget_values();
         let mut roots = Vec::new();
-        let top = self.bucket("roots-v1");
-        for entry in read_dir_sorted(&top).at("read", &top)? {
-            let path = entry.path();
-            let used = entry.metadata().and_then(|m| m.modified());
-            let (Ok(used), Ok(size)) = (used, size_below(&path)) else { continue };
-            roots.push(Candidate { what: (), path, used, size });
+        for bucket in ["roots-v1", "devices-v1"] {
+            let top = self.bucket(bucket);
+            for entry in read_dir_sorted(&top).at("read", &top)? {
+                let path = entry.path();
+                let used = entry.metadata().and_then(|m| m.modified());
+                let (Ok(used), Ok(size)) = (used, size_below(&path)) else { continue };
+                roots.push(Candidate { what: (), path, used, size });
+            }
         }
         results.sort_by_key(|r| (r.used, r.what.0));
         roots.sort_by_key(|r| r.used);
