@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::machine::Machine;
+use crate::stat::Stat;
 use crate::wire::{path, path_map, paths};
 
 /// One command and everything that it can see.
@@ -54,6 +55,8 @@ pub struct Command {
     pub entropy: Entropy,
     /// What time it is.
     pub clock: Clock,
+    /// What it sees of inodes.
+    pub stat: Stat,
     /// Bounds; passing one ends the command and voids its result.
     pub limits: Limits,
     /// Gives the command a terminal of its own as its three standard streams
@@ -185,6 +188,7 @@ impl Command {
             one_processor: false,
             entropy: Entropy::Real,
             clock: Clock::Real,
+            stat: Stat::Real,
             limits: Limits::default(),
             terminal: None,
             owners: Vec::new(),

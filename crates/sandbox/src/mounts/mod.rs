@@ -48,6 +48,9 @@ pub(crate) struct Root {
     pub(crate) aux_path: PathBuf,
     /// Paths of the root that no result holds.
     pub(crate) uncaptured: Vec<PathBuf>,
+    /// When it was made, by the clock that times of files are taken from: seconds, nanoseconds. Nothing that was laid
+    /// out before is younger, and nothing of ours or of the step's is older.
+    pub(crate) made: (i64, u32),
 }
 
 /// Paths of every root that no result holds.
@@ -84,6 +87,8 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         UpperOn::Disk => "mode=0755,size=64m",
     };
     mount_tmpfs(&aux, QUIET, size)?;
+    let made = rustix::fs::stat(&aux).during(|| "look at what was mounted".into())?;
+    let made = (made.st_mtime, u32::try_from(made.st_mtime_nsec).unwrap_or(0));
     let upper_on = upper_on(command, &aux);
     skeleton(command, &aux)?;
 
@@ -136,7 +141,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         ensure(&dir, &command.workdir, true)?;
     }
     let (aux, aux_path) = (open_dir(&aux)?, aux);
-    Ok(Root { path, dir, upper_on, upper, inputs, aux, aux_path, uncaptured })
+    Ok(Root { path, dir, upper_on, upper, inputs, aux, aux_path, uncaptured, made })
 }
 
 /// What is asked for, but disk where tmpfs has no user xattrs (before Linux 6.6): overlayfs needs them.

@@ -20,6 +20,9 @@ use crate::ids::Ids;
 use crate::sys::{self, Notification};
 use crate::xattr::DEVICE;
 
+/// Flags of a call that writes, or may.
+const WRITES: u32 = (libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC).cast_unsigned();
+
 const CREATES: u32 = (libc::O_CREAT | (libc::O_TMPFILE & !libc::O_DIRECTORY)).cast_unsigned();
 
 pub(super) const TABLE: &[Handler] = &[
@@ -27,6 +30,18 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_open, When::AnyBit(1, CREATES), Feature::Ownership, open),
     on(libc::SYS_openat, When::AnyBit(2, CREATES), Feature::Ownership, open_at),
     on(libc::SYS_openat2, When::Always, Feature::Ownership, open_at_2),
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_open, When::AnyBit(1, WRITES), Feature::Stat, open),
+    on(libc::SYS_openat, When::AnyBit(2, WRITES), Feature::Stat, open_at),
+    on(libc::SYS_openat2, When::Always, Feature::Stat, open_at_2),
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_creat, When::Always, Feature::Stat, creat),
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_mkdir, When::Always, Feature::Stat, mkdir),
+    on(libc::SYS_mkdirat, When::Always, Feature::Stat, mkdir_at),
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_symlink, When::Always, Feature::Stat, symlink),
+    on(libc::SYS_symlinkat, When::Always, Feature::Stat, symlink_at),
     #[cfg(target_arch = "x86_64")]
     on(libc::SYS_creat, When::Always, Feature::Ownership, creat),
     #[cfg(target_arch = "x86_64")]
@@ -41,6 +56,9 @@ pub(super) const TABLE: &[Handler] = &[
     #[cfg(target_arch = "x86_64")]
     on(libc::SYS_mknod, When::Always, Feature::Ownership, mknod),
     on(libc::SYS_mknodat, When::Always, Feature::Ownership, mknod_at),
+    #[cfg(target_arch = "x86_64")]
+    on(libc::SYS_mknod, When::Always, Feature::Stat, mknod),
+    on(libc::SYS_mknodat, When::Always, Feature::Stat, mknod_at),
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -72,13 +90,17 @@ fn open_at_2(notifier: &mut Notifier, call: &Notification) -> Handled {
     notifier.read(call, how, &mut bytes)?;
     let word = |at: usize| u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
     let (flags, mode, resolve) = (word(0), word(8), word(16));
-    if flags & u64::from(CREATES) == 0 {
+    if flags & u64::from(WRITES) == 0 {
         return Ok(Reply::Continue);
     }
     if resolve != 0 {
+        let place = notifier.place(call, dirfd, path, 0)?;
+        notifier.writes(call, &place)?;
+        if notifier.ids != Ids::Notify || flags & u64::from(CREATES) == 0 {
+            return Ok(Reply::Continue);
+        }
         let who = notifier.credentials.of(call.pid)?;
         let ordinary = who.uid.fs == 0 && who.gid.fs == 0;
-        let place = notifier.place(call, dirfd, path, 0)?;
         if !ordinary || setgid_group(notifier, place.sibling(&parent(&place.path)))?.is_some() {
             let reason = "it was made by openat2 with a resolve mode";
             return Err(fell_back("the owner of a new file", reason));
@@ -113,7 +135,7 @@ fn setgid_group(notifier: &Notifier, dir: At<'_>) -> Result<Option<u32>, Failed>
 }
 
 /// The directory part of a path, and its last name.
-fn split(path: &CStr) -> (CString, CString) {
+pub(super) fn split(path: &CStr) -> (CString, CString) {
     let bytes = path.to_bytes();
     let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
     let start = bytes[..end].iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
@@ -136,6 +158,12 @@ fn create(
 ) -> Handled {
     let flags = OFlags::from_bits_retain(unsigned(flags));
     let place = notifier.place(call, dirfd, path, 0)?;
+    if flags.bits() & WRITES != 0 && !flags.intersects(OFlags::PATH | OFlags::DIRECTORY) {
+        notifier.writes(call, &place)?;
+    }
+    if notifier.ids != Ids::Notify || flags.bits() & CREATES == 0 {
+        return Ok(Reply::Continue);
+    }
     let who = notifier.credentials.of(call.pid)?.clone();
     let nameless = flags.contains(OFlags::TMPFILE);
     let mut target = place.path.clone();
@@ -260,6 +288,9 @@ fn make_dir(
     path: u64,
     mode: u64,
 ) -> Handled {
+    if notifier.ids != Ids::Notify {
+        return Ok(Reply::Continue);
+    }
     let place = notifier.place(call, dirfd, path, 0)?;
     let who = notifier.credentials.of(call.pid)?.clone();
     let Some(owner) = heir(notifier, &who, place.sibling(&parent(&place.path)))? else {
@@ -292,7 +323,11 @@ fn link(
     dirfd: u64,
     path: u64,
 ) -> Handled {
-    let place = notifier.place(call, dirfd, path, 0)?;
+    let place = notifier.place(call, dirfd, path, libc::AT_SYMLINK_NOFOLLOW)?;
+    notifier.makes(call, &place)?;
+    if notifier.ids != Ids::Notify {
+        return Ok(Reply::Continue);
+    }
     let who = notifier.credentials.of(call.pid)?.clone();
     let Some(owner) = heir(notifier, &who, place.sibling(&parent(&place.path)))? else {
         return Ok(Reply::Continue);
@@ -324,6 +359,10 @@ fn node(
     let kind = mode & libc::S_IFMT;
     let is_device = matches!(kind, libc::S_IFCHR | libc::S_IFBLK);
     let place = notifier.place(call, dirfd, path, 0)?;
+    notifier.makes(call, &place)?;
+    if notifier.ids == Ids::Full {
+        return Ok(Reply::Continue);
+    }
     let (privileged, heir) = if notifier.ids == Ids::Notify {
         let who = notifier.credentials.of(call.pid)?.clone();
         let heir = heir(notifier, &who, place.sibling(&parent(&place.path)))?;

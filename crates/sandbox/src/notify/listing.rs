@@ -5,12 +5,13 @@
 //! `number << 24 | index`. So `telldir`, `seekdir` and `rewinddir` do what they do elsewhere.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{RawDir, SeekFrom, seek};
 use rustix::io::Errno;
 
-use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
+use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, numbers, on, unsigned};
 use crate::filter::When;
 use crate::sys::{self, Notification};
 
@@ -81,7 +82,10 @@ fn list(notifier: &mut Notifier, call: &Notification, layout: Layout) -> Handled
         if number == 0 {
             index = 0;
         }
-        let Some(entries) = read(&directory)? else { return Err(Failed::Unresolved) };
+        let Some(mut entries) = read(&directory)? else { return Err(Failed::Unresolved) };
+        if notifier.times.is_some() {
+            notifier.number(&directory, &mut entries)?;
+        }
         number = notifier.listings.keep(entries);
     }
     let entries = &notifier.listings.lists[&number];
@@ -101,6 +105,25 @@ fn list(notifier: &mut Notifier, call: &Notification, layout: Layout) -> Handled
         .map_err(|error| fell_back("the order of a directory", error))?;
     let value = i64::try_from(bytes.len()).unwrap_or(0);
     Ok(Reply::Write { address, bytes, value })
+}
+
+impl Notifier {
+    /// Gives entries the numbers that stat gives.
+    fn number(&mut self, directory: &OwnedFd, entries: &mut [Entry]) -> Result<(), Failed> {
+        let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+        let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+        for entry in entries {
+            let Ok(name) = CString::new(&*entry.name) else { continue };
+            let path = |notifier: &Self| notifier.path_in(directory, &name);
+            let number = match sys::statx_at(directory.as_fd(), &name, flags, wanted) {
+                Ok(stat) => self.numbered(&stat, path)?,
+                // It has gone since: the number that it would have been given.
+                Err(_) => numbers::of_path(&path(self)?),
+            };
+            entry.inode = number.into();
+        }
+        Ok(())
+    }
 }
 
 impl Listings {

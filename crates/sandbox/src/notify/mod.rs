@@ -7,7 +7,8 @@
 //!
 //! **Rules for `Continue`** (the kernel executes the call as it stands; any other use voids the result): the call's
 //! effect under the kernel's own rules is already right (root creating a file outside of setgid directories,
-//! `chroot`, an attribute that is not ours, the first call of a program whose seed is replaced), or the path could
+//! `chroot`, an attribute that is not ours, the first call of a program whose seed is replaced, a write that is
+//! counted), or the path could
 //! not be resolved, so that the kernel fails the call with its own errno. An error that the program did not ask for
 //! (no memory, no descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
 //!
@@ -18,6 +19,7 @@
 //! a setuid file clears the bit for root, too (the kernel does so in every user namespace); a signal whose handler
 //! lacks `SA_RESTART` can interrupt a call that the monitor has not received yet (EINTR; nothing of it has happened).
 
+mod changes;
 mod chown;
 mod create;
 mod creds;
@@ -25,9 +27,11 @@ mod entropy;
 mod limits;
 mod listing;
 mod machine;
+mod numbers;
 mod place;
 mod records;
 mod stat;
+mod times;
 mod xattrs;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,13 +46,17 @@ use crate::machine::Machine;
 use crate::mounts::Root;
 use crate::outcome::Void;
 use crate::rlimits::Shown;
+use crate::stat::Stat;
 use crate::sys::{self, Answer, Notification};
 
+use changes::Expected;
 use creds::Credentials;
 use entropy::Streams;
 pub(crate) use entropy::random;
 use listing::Listings;
+use numbers::Numbers;
 use records::Records;
+use times::Times;
 
 /// What a handled call gets.
 enum Reply {
@@ -130,6 +138,8 @@ enum Feature {
     Machine,
     /// Random numbers that are the same each time.
     Entropy,
+    /// Times, numbers and sizes of files that are the same each time.
+    Stat,
 }
 
 struct Handler {
@@ -155,6 +165,9 @@ fn demanded(ids: Ids, command: &Command) -> Vec<Feature> {
     if command.entropy != Entropy::Real {
         features.push(Feature::Entropy);
     }
+    if command.stat != Stat::Real {
+        features.push(Feature::Stat);
+    }
     features
 }
 
@@ -170,6 +183,7 @@ fn handlers(ids: Ids, command: &Command) -> impl Iterator<Item = &'static Handle
         machine::TABLE,
         listing::TABLE,
         entropy::TABLE,
+        changes::TABLE,
     ];
     let demanded = demanded(ids, command);
     tables.into_iter().flatten().filter(move |handler| demanded.contains(&handler.feature))
@@ -208,6 +222,8 @@ pub(crate) struct Notifier {
     host_proc: Rc<OwnedFd>,
     /// The device of the host's /proc.
     proc_device: u64,
+    /// That of the sandbox's own.
+    sandbox_proc: u64,
     /// The sandbox's root, ours too.
     root: Rc<OwnedFd>,
     /// Whether any process has ever called `chroot`.
@@ -219,6 +235,10 @@ pub(crate) struct Notifier {
     cpus: u32,
     listings: Listings,
     streams: Streams,
+    numbers: Numbers,
+    expected: Vec<Expected>,
+    /// Times of files, if they are to be the same in every run.
+    times: Option<Times>,
     /// Limits that the machine does not give.
     shown: Vec<Shown>,
     voided: Vec<Void>,
@@ -248,7 +268,14 @@ impl Notifier {
         let records = Records::new(owners, built, Rc::clone(&host_proc))
             .during(|| "find the links with recorded owners".into())?;
         let credentials = Credentials::new(&command.user);
-        if ids == Ids::Notify {
+        let (mut numbers, mut times, mut sandbox_proc) = (Numbers::default(), None, 0);
+        if let Stat::Fixed { file_time } = command.stat {
+            numbers = Numbers::new(built.made)?;
+            times = Some(Times::new(file_time, built.made));
+            let proc = rustix::fs::stat("/proc").during(|| "look at the sandbox's /proc".into())?;
+            sandbox_proc = proc.st_dev;
+        }
+        if ids == Ids::Notify || command.stat != Stat::Real {
             // Faster on two cores by far; an older kernel does without.
             let _older_kernel = sys::wake_synchronously(&listener);
         }
@@ -266,6 +293,10 @@ impl Notifier {
             cpus: command.machine.cpus(),
             listings: Listings::default(),
             streams: Streams::default(),
+            numbers,
+            expected: Vec::new(),
+            times,
+            sandbox_proc,
             shown,
             voided: Vec::new(),
         })
@@ -304,10 +335,11 @@ impl Notifier {
         }
         let run =
             usize::try_from(call.nr).ok().and_then(|nr| self.table.get(nr).copied().flatten());
-        let handled = match run {
+        let settled = self.settle(call.pid);
+        let handled = settled.and_then(|()| match run {
             Some(run) => run(self, &call),
             None => Err(fell_back("an answer", format!("system call {} has no handler", call.nr))),
-        };
+        });
         let handled = handled.and_then(|reply| match &reply {
             Reply::Write { address, bytes, .. } => {
                 self.write(&call, *address, bytes).map(|()| reply)

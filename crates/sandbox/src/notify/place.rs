@@ -102,7 +102,8 @@ impl Notifier {
     }
 
     /// Where `path` at `address`, relative to the caller's descriptor `dirfd`, leads. With `AT_EMPTY_PATH`
-    /// in `flags` an empty or absent path is the descriptor itself.
+    /// in `flags` an empty or absent path is the descriptor itself; with `AT_SYMLINK_NOFOLLOW` a link that means the
+    /// caller, such as `/proc/self`, is that link.
     pub(super) fn place(
         &self,
         call: &Notification,
@@ -120,6 +121,18 @@ impl Notifier {
         };
         if path.is_empty() {
             return if empty_is_fd { Ok(fd_place(call, dirfd)) } else { Err(Failed::Unresolved) };
+        }
+        if flags & libc::AT_SYMLINK_NOFOLLOW != 0
+            && through_self(call, &path).is_some_and(|(_, rest)| rest.is_empty())
+        {
+            let path = text(&path);
+            return Ok(Place {
+                path,
+                by_proc: false,
+                descriptor: false,
+                root: Vec::new(),
+                _home: None,
+            });
         }
         self.place_of(call, dirfd, &path)
     }

@@ -22,7 +22,7 @@ pub(crate) use seccomp::{
     Answer, Instruction, Notification, install_filter, notification_valid, receive, reply,
     reply_with_fd, wake_synchronously,
 };
-pub(crate) use stat::{RawStat, stat_at, statx_at};
+pub(crate) use stat::{RawStat, RawStatx, stat_at, statx_at};
 
 use std::io;
 

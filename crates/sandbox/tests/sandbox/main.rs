@@ -19,6 +19,7 @@ mod escape;
 mod limits;
 mod machine;
 mod ownership;
+mod stat;
 mod tools;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -118,6 +119,7 @@ fn run(lab: &Lab, filter: &str) -> usize {
         ownership::TESTS,
         machine::TESTS,
         entropy::TESTS,
+        stat::TESTS,
     ]
     .concat();
     let mut failed = 0;
