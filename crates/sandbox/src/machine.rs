@@ -39,6 +39,9 @@ pub(crate) const MOST_CPUS: u32 = 64;
 /// Bytes of memory, and how many of them are free.
 pub(crate) const MEMORY: [u64; 2] = [8 << 30, 6 << 30];
 
+/// Bytes of each file system, and how many of them are free.
+const DISK: [u64; 2] = [64 << 30, 48 << 30];
+
 const RELEASE: &str = "6.1.0";
 const VERSION: &str = "#1 SMP";
 const BOOT_ID: &str = "00000000-0000-4000-8000-000000000001";
@@ -115,6 +118,36 @@ pub(crate) fn sysinfo() -> Vec<u8> {
     bytes.resize(112, 0);
     bytes
 }
+
+/// `struct statfs` of 64-bit machines (statfs(2)) of a file system of this type.
+pub(crate) fn file_system(kind: u64) -> Vec<u8> {
+    let block = 4096;
+    let [total, free] = DISK.map(|bytes| bytes / block);
+    let [inodes, free_inodes] = [total / 4, free / 4];
+    let longest_name = 255;
+    // Type, block, blocks, free, available, inodes, free ones, id, longest name, fragment, flags, four spare ones.
+    let words = [
+        kind,
+        block,
+        total,
+        free,
+        free,
+        inodes,
+        free_inodes,
+        0,
+        longest_name,
+        block,
+        ST_FLAGS,
+        0,
+        0,
+        0,
+        0,
+    ];
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+/// That the flags are known, and times of access are lazy.
+const ST_FLAGS: u64 = 0x20 | 0x1000;
 
 /// A mask of `cpus` processors.
 pub(crate) fn affinity(cpus: u32) -> u64 {

@@ -1,6 +1,7 @@
 //! The machine that a step sees, if it sees the baseline's: kernel, processors, memory.
 
-use super::{Feature, Handled, Handler, Notifier, Reply, on};
+use super::place::{Place, fd_place};
+use super::{Feature, Handled, Handler, Notifier, Reply, on, unresolved};
 use crate::filter::When;
 use crate::machine;
 use crate::sys::Notification;
@@ -10,6 +11,8 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_sysinfo, When::Always, Feature::Machine, sysinfo),
     on(libc::SYS_sched_getaffinity, When::Always, Feature::Machine, affinity),
     on(libc::SYS_getcpu, When::Always, Feature::Machine, cpu),
+    on(libc::SYS_statfs, When::Always, Feature::Machine, statfs),
+    on(libc::SYS_fstatfs, When::Always, Feature::Machine, fstatfs),
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "all handlers of the table have one type")]
@@ -40,4 +43,20 @@ fn cpu(notifier: &mut Notifier, call: &Notification) -> Handled {
         }
     }
     Ok(Reply::Value(0))
+}
+
+fn statfs(notifier: &mut Notifier, call: &Notification) -> Handled {
+    let place = notifier.place(call, libc::AT_FDCWD.cast_unsigned().into(), call.args[0], 0)?;
+    file_system(&place, call.args[1])
+}
+
+fn fstatfs(_: &mut Notifier, call: &Notification) -> Handled {
+    file_system(&fd_place(call, call.args[0]), call.args[1])
+}
+
+/// Its kind is the sandbox's; how large and how full it is, and its flags, are the machine's.
+fn file_system(place: &Place, address: u64) -> Handled {
+    let found = rustix::fs::statfs(&place.path).map_err(unresolved)?;
+    let bytes = machine::file_system(found.f_type.cast_unsigned());
+    Ok(Reply::Write { address, bytes, value: 0 })
 }

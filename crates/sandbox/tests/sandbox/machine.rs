@@ -11,6 +11,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("machine_is_the_baseline_s", is_the_baseline_s),
     ("machine_by_system_calls", by_system_calls),
     ("machine_shows_nothing_of_this_one", shows_nothing_of_this_one),
+    ("machine_of_file_systems", of_file_systems),
     ("directories_are_sorted", directories_are_sorted),
     ("directories_by_telldir", directories_by_telldir),
     ("directories_shared", directories_shared),
@@ -101,6 +102,22 @@ fn by_system_calls(lab: &Lab) {
             (6_u64 << 30) / 4096,
             (8_u64 << 30) / 4096,
         )
+    );
+}
+
+/// As large and as full on every machine; what they are is the sandbox's.
+fn of_file_systems(lab: &Lab) {
+    let format = "%n %T %s %S %b %f %a %c %d %l %i";
+    assert_eq!(
+        sh(lab, &format!("stat -f -c '{format}' / /dev/shm < /bin/sh; stat -f /none 2>&1 || true")),
+        "/ overlayfs 4096 4096 16777216 12582912 12582912 4194304 3145728 255 0\n\
+         /dev/shm tmpfs 4096 4096 16777216 12582912 12582912 4194304 3145728 255 0\n\
+         stat: cannot read file system information for '/none': No such file or directory\n"
+    );
+    let script = "open F, '<', '/bin/sh'; my $b = pack('x120'); syscall(138, fileno F, $b); print join ' ', unpack('QQQQ', $b)";
+    assert_eq!(
+        lab.run(&fixed(lab.perl(script))).text(),
+        format!("{} 4096 16777216 12582912", 0x794c_7630)
     );
 }
 
