@@ -10,11 +10,13 @@ use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Stor
 use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
 use reimage_oci::Layout;
 use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
-use reimage_sandbox::Zygote;
+use reimage_sandbox::{Fixed, Zygote};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildError, Event, StepError, baseline, copy, debian,
+    BuildError, Event, StepError, baseline,
+    conditions::{Real, real},
+    copy, debian,
     engine::{Engine, Made},
     files, image,
     queue::{self, Done, Graph, Options},
@@ -43,6 +45,8 @@ pub struct Context<'a> {
     pub keep_going: bool,
     /// Run every step of the targets again, whether its result is there or not, and compare.
     pub twice: bool,
+    /// Where this machine cannot give all that a step demands, run it with what it can give.
+    pub degraded: bool,
     /// Bytes of memory that what running steps write may take, all together; a step that writes more runs on disk.
     pub memory: u64,
     /// The present time: whether an index has expired. It enters nothing else.
@@ -69,15 +73,19 @@ pub struct StepRecord {
     pub action: Option<ActionDigest>,
     /// For how many milliseconds it ran; none: its result was there.
     pub millis: Option<u64>,
+    /// What it demanded to be the same in every run and this machine could not give.
+    pub given_up: BTreeSet<Fixed>,
 }
 
 /// What a target came to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetRecord {
     /// The path of its field: `images.web`.
     pub path: String,
     /// What it is.
     pub output: TargetOutput,
+    /// The steps below that saw something of the machine: if there are any, it is not reproducible.
+    pub real: Real,
 }
 
 /// The output of a target.
@@ -136,11 +144,17 @@ fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError
     for key in &keys {
         records.push(remembered(context, key)?);
     }
+    // What was made with less than was demanded is no memory of the whole.
     if !context.twice
+        && !context.degraded
         && let Some(targets) = records.into_iter().collect::<Option<Vec<_>>>()
     {
         let targets = plan.spec().targets.iter().zip(targets);
-        let named = targets.map(|(target, output)| TargetRecord { path: target.path(), output });
+        let named = targets.map(|(target, output)| TargetRecord {
+            path: target.path(),
+            output,
+            real: real(plan, target.step, |_| BTreeSet::new()),
+        });
         return Ok(BuildRecord { targets: named.collect(), steps: Vec::new() });
     }
     image::check_layers(plan)?;
@@ -150,12 +164,20 @@ fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError
     for (target, key) in plan.spec().targets.iter().zip(&keys) {
         let output = output(&engine, target)?;
         let bytes = serde_json::to_vec(&output).expect("a record is strings and numbers");
-        context.store.put_memo(key, &bytes)?;
-        targets.push(TargetRecord { path: target.path(), output });
+        let given_up = |id| engine.given_up(id);
+        if plan.ids().all(|id| given_up(id).is_empty()) {
+            context.store.put_memo(key, &bytes)?;
+        }
+        targets.push(TargetRecord {
+            path: target.path(),
+            output,
+            real: real(plan, target.step, given_up),
+        });
     }
     let steps = plan.ids().map(|id| {
         let Made { action, millis, .. } = engine.made(id);
-        StepRecord { name: engine.name(id), action: *action, millis: *millis }
+        let given_up = engine.given_up(id);
+        StepRecord { name: engine.name(id), action: *action, millis: *millis, given_up }
     });
     Ok(BuildRecord { targets, steps: steps.collect() })
 }

@@ -1,16 +1,17 @@
 //! Under what conditions a step runs: what it demands, what of that is in its key, and what the sandbox is told.
 
-use std::path::PathBuf;
-
-use reimage_castore::{self as castore, Demand, Demands, Device};
-use reimage_plan::{Clock, Entropy, Run};
-use reimage_sandbox::{self as sandbox, Command, DEVICE_SIZE, Machine, UPTIME, write_device};
-
-use crate::{
-    StepError,
-    baseline::{CPUS, DEMANDS, FILE_TIME},
-    engine::Engine,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
 };
+
+use reimage_castore::{self as castore, Demand, Demands, Device, Store, StoreError};
+use reimage_plan::{Clock, Entropy, Plan, Run, StepId, StepKind};
+use reimage_sandbox::{
+    self as sandbox, Command, DEVICE_SIZE, Fixed, Machine, Needed, Probe, UPTIME, write_device,
+};
+
+use crate::baseline::{CPUS, DEMANDS, FILE_TIME};
 
 /// What a step sees of time, chance and the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,33 @@ impl Conditions {
         Self { demands: Demands { clock, entropy, stat }, cpus: run.cpus.or(CPUS) }
     }
 
+    /// What of them is the same in every run.
+    pub(crate) fn fixed(&self) -> BTreeSet<Fixed> {
+        let Self { demands: Demands { clock, entropy, stat }, cpus } = self;
+        let all = [
+            (Fixed::Clock, *clock != castore::Clock::Real),
+            (Fixed::Entropy, *entropy == Demand::Fixed),
+            (Fixed::Machine, cpus.is_some()),
+            (Fixed::Stat, *stat == Demand::Fixed),
+        ];
+        all.into_iter().filter(|(_, fixed)| *fixed).map(|(what, _)| what).collect()
+    }
+
+    /// The same, but for what is `lacking`.
+    pub(crate) fn without(mut self, lacking: &BTreeSet<Fixed>) -> Self {
+        for what in lacking {
+            match what {
+                Fixed::Clock => self.demands.clock = castore::Clock::Real,
+                Fixed::Entropy => self.demands.entropy = Demand::Real,
+                Fixed::Machine => self.cpus = None,
+                Fixed::Stat => self.demands.stat = Demand::Real,
+            }
+        }
+        self
+    }
+
     /// Tells the sandbox.
-    pub(crate) fn ask(&self, engine: &Engine<'_>, command: &mut Command) -> Result<(), StepError> {
+    pub(crate) fn ask(&self, store: &Store, command: &mut Command) -> Result<(), StoreError> {
         let began = match self.demands.clock {
             castore::Clock::Fixed | castore::Clock::Real => FILE_TIME,
             castore::Clock::At(time) => time,
@@ -58,13 +84,63 @@ impl Conditions {
             command.machine = Machine::Fixed { cpus, booted };
         }
         if self.demands.entropy == Demand::Fixed {
-            command.entropy = sandbox::Entropy::Fixed { device: random_device(engine)? };
+            command.entropy = sandbox::Entropy::Fixed { device: random_device(store)? };
+        }
+        if self.demands.stat == Demand::Fixed {
+            command.stat = sandbox::Stat::Fixed { file_time: FILE_TIME };
         }
         Ok(())
     }
 }
 
 /// The file that stands for /dev/urandom, which all steps of a store share.
-fn random_device(engine: &Engine<'_>) -> Result<PathBuf, StepError> {
-    Ok(engine.store().device(&RANDOM, |file| write_device(file))?)
+fn random_device(store: &Store) -> Result<PathBuf, StoreError> {
+    store.device(&RANDOM, |file| write_device(file))
+}
+
+/// What `probe` is needed for.
+pub(crate) fn needed_for(probe: &Probe) -> BTreeSet<Fixed> {
+    match &probe.needed {
+        Needed::For(fixed) => fixed.iter().copied().collect(),
+        Needed::Always | Needed::Never => BTreeSet::new(),
+    }
+}
+
+/// `clock, entropy`
+pub(crate) fn words(fixed: &BTreeSet<Fixed>) -> String {
+    fixed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What is the machine's, and the baseline's in other steps, by the names of the steps that `target` is made of.
+pub type Real = BTreeMap<String, BTreeSet<Fixed>>;
+
+/// What the steps that `target` is made of see of the machine: what the spec says, and what was `given_up` besides.
+pub(crate) fn real(
+    plan: &Plan,
+    target: StepId,
+    given_up: impl Fn(StepId) -> BTreeSet<Fixed>,
+) -> Real {
+    let mut real = Real::new();
+    let (mut seen, mut next) = (BTreeSet::new(), vec![target]);
+    while let Some(id) = next.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        let step = plan.step(id);
+        let mut what = given_up(id);
+        match &step.kind {
+            StepKind::Run(run) => {
+                let fixed = Conditions::of(run).fixed();
+                what.extend(Conditions::BASELINE.fixed().difference(&fixed));
+                next.extend(step.kind.references());
+            }
+            // What must pass is no part of it.
+            StepKind::Image(image) => next.extend(&image.layers),
+            other => next.extend(other.references()),
+        }
+        if !what.is_empty() {
+            real.insert(step.name.clone(), what);
+        }
+    }
+    real
 }

@@ -37,11 +37,18 @@ pub(crate) fn action(
 ) -> Result<ActionDigest, StepError> {
     let stack = engine.stack_for(&step.from)?;
     let pin = pin(engine, id, &stack)?;
-    Ok(action_upon(step, &stack, pin).digest())
+    Ok(action_upon(engine, id, step, &stack, pin)?.0.digest())
 }
 
-fn action_upon(step: &Debian, stack: &Stack, pin: &DebianPin) -> Action {
-    Action::Debian(DebianAction {
+/// What the result is found by, and the conditions that the packages' scripts run under.
+fn action_upon(
+    engine: &Engine<'_>,
+    id: StepId,
+    step: &Debian,
+    stack: &Stack,
+    pin: &DebianPin,
+) -> Result<(Action, Conditions), StepError> {
+    let mut action = DebianAction {
         root: stack.digests(),
         packages: pin.packages.iter().map(|package| package.sha256).collect(),
         scripts: scripts(step),
@@ -49,9 +56,17 @@ fn action_upon(step: &Debian, stack: &Stack, pin: &DebianPin) -> Action {
         platform: Platform::default().to_string(),
         baseline: baseline::VERSION,
         demands: Conditions::BASELINE.demands,
+        cpus: Conditions::BASELINE.cpus,
         driver: DRIVER_VERSION,
         scrub: SCRUB_VERSION,
-    })
+    };
+    let mut conditions = Conditions::BASELINE;
+    if action.scripts == Scripts::Run {
+        let key = || Some(Action::Debian(action.clone()).digest());
+        conditions = engine.given(id, conditions, key)?;
+    }
+    (action.demands, action.cpus) = (conditions.demands, conditions.cpus);
+    Ok((Action::Debian(action), conditions))
 }
 
 fn scripts(step: &Debian) -> Scripts {
@@ -65,7 +80,8 @@ fn scripts(step: &Debian) -> Scripts {
 pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Made, StepError> {
     let stack = engine.stack_for(&step.from)?;
     let pin = pin(engine, id, &stack)?;
-    let digest = action_upon(step, &stack, pin).digest();
+    let (action, conditions) = action_upon(engine, id, step, &stack, pin)?;
+    let digest = action.digest();
     engine.memo(id, &digest, |turn| {
         let packages = packages(engine, id, step, pin)?;
         match scripts(step) {
@@ -74,7 +90,10 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Mad
                 let diff = diff.map_err(|e| engine.error(id, e))?;
                 Ok(ActionResult::new(Output::Diff(engine.store().put_diff(diff)?)))
             }
-            Scripts::Run => configure(engine, id, &digest, step, &stack, &packages, turn),
+            Scripts::Run => {
+                let at = (&digest, conditions);
+                configure(engine, id, at, step, &stack, &packages, turn)
+            }
         }
     })
 }
@@ -152,7 +171,7 @@ pub(crate) fn fetched(
 fn configure(
     engine: &Engine<'_>,
     id: StepId,
-    action: &ActionDigest,
+    (action, conditions): (&ActionDigest, Conditions),
     step: &Debian,
     stack: &Stack,
     packages: &[Package],
@@ -193,7 +212,7 @@ fn configure(
         env,
         workdir: reimage_castore::TreePath::root(),
         user,
-        conditions: Some(Conditions::BASELINE),
+        conditions: Some(conditions),
         limits: Limits {
             timeout: Some(std::time::Duration::from_secs(TIMEOUT)),
             processes: Some(PROCESSES),

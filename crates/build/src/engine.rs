@@ -1,7 +1,7 @@
 //! Builds a plan: every step once, from the store if its result is there.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -11,10 +11,12 @@ use reimage_castore::{
 use reimage_fetch::debian::{Archives, SourcesError};
 use reimage_oci::Config;
 use reimage_plan::{Place, Plan, StepId, StepKind};
-use reimage_sandbox::{UpperOn, Zygote};
+use reimage_sandbox::{self as sandbox, Fixed, Probe, UpperOn, Zygote};
 
 use crate::{
-    Context, Event, StepError, config,
+    Context, Event, StepError,
+    conditions::{Conditions, needed_for},
+    config,
     stack::{Stack, Value},
     twice::{Turn, differences, on_a_busy_machine},
     users::{self, User},
@@ -48,6 +50,9 @@ pub(crate) struct Engine<'a> {
     configs: Vec<Option<Arc<Config>>>,
     archives: OnceLock<Archives<'a>>,
     composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
+    lacking: OnceLock<Vec<Probe>>,
+    /// What a step does without on this machine.
+    given_up: Vec<OnceLock<BTreeSet<Fixed>>>,
     /// Bytes that a step may write to memory.
     spill: u64,
 }
@@ -67,6 +72,8 @@ impl<'a> Engine<'a> {
             configs,
             archives: OnceLock::new(),
             composed: Mutex::default(),
+            lacking: OnceLock::new(),
+            given_up: (0..count).map(|_| OnceLock::new()).collect(),
             spill: context.memory / u64::try_from(context.jobs.max(1)).unwrap_or(u64::MAX),
         })
     }
@@ -161,6 +168,45 @@ impl<'a> Engine<'a> {
     /// The configuration of an image.
     pub(crate) fn config(&self, image: StepId) -> Arc<Config> {
         config::of_stack(&self.configs, &[image])
+    }
+
+    /// What this machine lacks, of what steps need for which something is the same in every run.
+    pub(crate) fn lacking(&self) -> Result<&[Probe], sandbox::Error> {
+        if let Some(lacking) = self.lacking.get() {
+            return Ok(lacking);
+        }
+        let lacking = self.zygote().lacking()?;
+        Ok(self.lacking.get_or_init(|| lacking))
+    }
+
+    /// The conditions that step `id` runs under: all that it demands; or, if this build makes do with less, there is no
+    /// result of all, and the machine cannot give it, what it can. `key` is what a result of all is found by.
+    pub(crate) fn given(
+        &self,
+        id: StepId,
+        demanded: Conditions,
+        key: impl FnOnce() -> Option<ActionDigest>,
+    ) -> Result<Conditions, StepError> {
+        if !self.context.degraded {
+            return Ok(demanded);
+        }
+        // Where no step can run, it is said when one is to.
+        let lacking = self.lacking().unwrap_or_default();
+        let lacking: BTreeSet<_> = lacking.iter().flat_map(needed_for).collect();
+        let less = demanded.without(&lacking);
+        let there = || {
+            key().map_or(Ok(false), |key| Ok::<_, StepError>(self.store().result(&key)?.is_some()))
+        };
+        if less == demanded || there()? {
+            return Ok(demanded);
+        }
+        let _ = self.given_up[id.0].set(&demanded.fixed() - &less.fixed());
+        Ok(less)
+    }
+
+    /// What step `id` did without.
+    pub(crate) fn given_up(&self, id: StepId) -> BTreeSet<Fixed> {
+        self.given_up[id.0].get().cloned().unwrap_or_default()
     }
 
     /// The result of `action`: from the store, else `make` makes it, once among all who want it. It is made again if

@@ -108,7 +108,7 @@ fn ready(
     // A person may take their time.
     execution.limits = Limits::default();
     let scratch = engine.scratch(id)?;
-    let command = execution.command(engine, scratch.path())?;
+    let command = execution.command(engine, id, scratch.path())?;
     Ok(Entered { command, _scratch: scratch })
 }
 
@@ -191,6 +191,7 @@ fn root(engine: &Engine<'_>, id: StepId, instead: &Instead) -> Result<Execution,
     let stack = engine.stack_for(&[id])?;
     let user = instead.user.clone().unwrap_or_else(|| "0:0".to_owned());
     let user = engine.user(id, &stack.view(), &user)?;
+    let conditions = engine.given(id, Conditions::BASELINE, || None)?;
     let mut env = baseline::environment();
     env.insert("HOME".to_owned(), user.home.clone());
     Ok(Execution {
@@ -201,7 +202,7 @@ fn root(engine: &Engine<'_>, id: StepId, instead: &Instead) -> Result<Execution,
         env,
         workdir: TreePath::root(),
         user,
-        conditions: Some(Conditions::BASELINE),
+        conditions: Some(conditions),
         limits: Limits::default(),
     })
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use reimage_castore::{Digest, StoreError, TreePath};
 use reimage_plan::{Place, PlanError, Step};
-use reimage_sandbox::Status;
+use reimage_sandbox::{Probe, Status};
 use thiserror::Error;
 
 use crate::stack::StackError;
@@ -102,6 +102,21 @@ pub enum StepError {
         /// Why.
         source: reimage_sandbox::Error,
     },
+    /// It demands what this machine cannot give.
+    #[error(
+        "Step `{step}` demands that these are the same in every run: {demanded}; this machine cannot give them: {}: {}",
+        .lacking.name, .lacking.found
+    )]
+    Lacking {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// What it demands and cannot have.
+        demanded: String,
+        /// Why.
+        lacking: Box<Probe>,
+    },
     /// It did not write what its `outputs` name.
     #[error("Step `{step}` did not write `{output}`, which its `outputs` name")]
     OutputNotWritten {
@@ -165,6 +180,7 @@ impl StepError {
             Self::Failed { place, .. }
             | Self::NotStarted { place, .. }
             | Self::OutputNotWritten { place, .. }
+            | Self::Lacking { place, .. }
             | Self::Different { place, .. }
             | Self::Step { place, .. }
             | Self::Stack(StackError::NotADirectory { place, .. }) => Some(place),

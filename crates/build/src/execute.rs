@@ -18,7 +18,7 @@ use crate::{
     Event, StepError,
     baseline::HOSTNAME,
     capture::{self, KeepError, Kept},
-    conditions::Conditions,
+    conditions::{Conditions, needed_for, words},
     engine::{Engine, Scratch},
     stack::Stack,
     twice::Turn,
@@ -66,6 +66,7 @@ impl Execution {
     pub(crate) fn command(
         &self,
         engine: &Engine<'_>,
+        id: StepId,
         scratch: &Path,
     ) -> Result<sandbox::Command, StepError> {
         let lowers = engine.lowers(&self.root)?;
@@ -85,7 +86,8 @@ impl Execution {
         command.network = Network::None;
         command.limits = self.limits.clone();
         if let Some(conditions) = &self.conditions {
-            conditions.ask(engine, &mut command)?;
+            check(engine, id, conditions)?;
+            conditions.ask(engine.store(), &mut command)?;
         }
         Ok(command)
     }
@@ -105,6 +107,14 @@ impl Execution {
             (UpperOn::Memory { .. }, Turn::Second) => UpperOn::Disk,
         };
         let mut attempt = self.attempt(engine, id, upper, turn)?;
+        let given_up = engine.given_up(id);
+        if !given_up.is_empty() {
+            let message = format!(
+                "It ran as if it said that these are real: {}; this machine cannot give them",
+                words(&given_up)
+            );
+            engine.say(Event::Warning { name: name.clone(), message });
+        }
         if attempt.outcome.voided.iter().any(|void| matches!(void, Void::Spilled { .. })) {
             drop(attempt);
             engine.remember_spill(&name)?;
@@ -137,7 +147,7 @@ impl Execution {
         turn: Turn,
     ) -> Result<Attempt, StepError> {
         let scratch = engine.scratch(id)?;
-        let mut command = self.command(engine, scratch.path())?;
+        let mut command = self.command(engine, id, scratch.path())?;
         command.upper = upper;
         command.one_processor = turn == Turn::Second;
         let log = Log::new(engine, id)?;
@@ -188,6 +198,22 @@ impl Executed {
 /// A path of a tree as one of its root file system.
 pub(crate) fn absolute(path: &TreePath) -> PathBuf {
     Path::new("/").join(path.as_path())
+}
+
+/// Fails if this machine cannot give what a step demands.
+fn check(engine: &Engine<'_>, id: StepId, conditions: &Conditions) -> Result<(), StepError> {
+    for probe in engine.lacking()? {
+        let demanded = &conditions.fixed() & &needed_for(probe);
+        if !demanded.is_empty() {
+            return Err(StepError::Lacking {
+                step: engine.name(id),
+                place: engine.place(id),
+                demanded: words(&demanded),
+                lacking: Box::new(probe.clone()),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What a step says, streamed to whoever listens and kept.

@@ -1,6 +1,9 @@
 //! An image: its stack packed layer by layer, its configuration, its manifest.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use reimage_castore::{Digest, View};
 use reimage_oci::{
@@ -9,7 +12,17 @@ use reimage_oci::{
 };
 use reimage_plan::{Compression, Image, Plan, Platform, StepId, StepKind};
 
-use crate::{StepError, baseline::FILE_TIME, build::ImageRecord, engine::Engine, history};
+use crate::{
+    StepError,
+    baseline::FILE_TIME,
+    build::ImageRecord,
+    conditions::{real, words},
+    engine::Engine,
+    history,
+};
+
+/// The annotation of a manifest that says what of the machine steps saw: `clock, entropy`.
+const NOT_REPRODUCIBLE: &str = "dev.reimage.not-reproducible";
 
 /// Fails at an image of more layers than engines take, before a step of it has run.
 pub(crate) fn check_layers(plan: &Plan) -> Result<(), StepError> {
@@ -57,6 +70,12 @@ pub(crate) fn image(
         });
     }
     let size = layers.iter().map(|layer| layer.packed.size).sum();
+    let mut annotations = image.annotations.clone();
+    let real = real(engine.plan, id, |id| engine.given_up(id)).into_values().flatten().collect();
+    if real != BTreeSet::new() {
+        // Not the names of the steps: a name is in no digest.
+        annotations.insert(NOT_REPRODUCIBLE.to_owned(), words(&real));
+    }
     let platform = Platform::default();
     let value = oci::Image {
         config: (*engine.config(id)).clone(),
@@ -67,7 +86,7 @@ pub(crate) fn image(
         },
         created: image.created.unwrap_or(FILE_TIME),
         layers,
-        annotations: image.annotations.clone(),
+        annotations,
     };
     let assembled = oci::assemble(&value).map_err(|e| engine.error(id, e))?;
     session.add(&assembled, &names).map_err(|e| engine.error(id, e))?;

@@ -59,8 +59,8 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
             None => env.remove(name),
         };
     }
-    let conditions = Conditions::of(run);
-    let action = RunAction {
+    let demanded = Conditions::of(run);
+    let mut action = RunAction {
         root: stack.digests(),
         inputs,
         argv,
@@ -71,10 +71,12 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         exclude: run.exclude.clone(),
         platform: run.platform.clone().unwrap_or_default().to_string(),
         baseline: baseline::VERSION,
-        demands: conditions.demands,
-        cpus: conditions.cpus,
+        demands: demanded.demands,
+        cpus: demanded.cpus,
         recorded: None,
     };
+    let conditions = engine.given(id, demanded, || Some(Action::Run(action.clone()).digest()))?;
+    (action.demands, action.cpus) = (conditions.demands, conditions.cpus);
     let limits = Limits {
         timeout: Some(run.limits.timeout.unwrap_or(Duration::from_secs(TIMEOUT))),
         memory: run.limits.memory,

@@ -11,7 +11,7 @@
 //! | `copy-1` | from: kind and digest of each, lowest first · path · to · include · exclude · chown · chmod · mtime |
 //! | `unpack-1` | SHA-256 of the archive · strip |
 //! | `deb-unpack-2` | SHA-256 of the package · exclude |
-//! | `debian-1` | root · SHA-256 of each package in order · scripts · exclude · platform · baseline · demands · version of the driver · version of the scrub list |
+//! | `debian-2` | root · SHA-256 of each package in order · scripts · exclude · platform · baseline · demands · cpus · version of the driver · version of the scrub list |
 //!
 //! What does not: names, comments, places on the host, parallelism, user, locale, time zone, mirrors,
 //! credentials, the time, the machine, limits (they can only fail a step, and failures are not kept), and
@@ -219,6 +219,8 @@ pub struct DebianAction {
     pub baseline: u32,
     /// What must be the same in every run.
     pub demands: Demands,
+    /// The number of processors it sees; none is the machine's.
+    pub cpus: Option<u32>,
     /// The version of what drives dpkg.
     pub driver: u32,
     /// The version of the list of files that are scrubbed.
@@ -243,7 +245,7 @@ impl Action {
             Self::Copy(_) => "copy-1",
             Self::Unpack(_) => "unpack-1",
             Self::Deb(_) => "deb-unpack-2",
-            Self::Debian(_) => "debian-1",
+            Self::Debian(_) => "debian-2",
         }
     }
 

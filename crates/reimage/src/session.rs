@@ -28,6 +28,11 @@ pub(crate) struct BuildFlags {
     /// After a failure go on with the steps that do not need what failed
     #[arg(short, long)]
     pub(crate) keep_going: bool,
+    /// Run steps on a machine that cannot give all they demand, with what it can give; `reimage doctor` says what it lacks
+    ///
+    /// What comes of such a step is not reproducible: it is found by another key, and the image says so.
+    #[arg(long)]
+    pub(crate) degraded: bool,
     /// Open no socket: what is neither in the store nor in a lock bundle is an error
     #[arg(long)]
     pub(crate) offline: bool,
@@ -40,6 +45,7 @@ pub(crate) struct Session<'a> {
     app: &'a App,
     jobs: usize,
     keep_going: bool,
+    degraded: bool,
     memory: u64,
     /// Run every step of the targets again, and compare.
     pub(crate) twice: bool,
@@ -60,9 +66,21 @@ impl<'a> Session<'a> {
         let layout = app.layout()?;
         let sources = sources(app, &config, &store, flags.offline)?;
         let (jobs, keep_going) = (config.jobs.value, flags.keep_going);
+        let degraded = flags.degraded;
         let memory = config.memory.value.0;
         let bundles = RefCell::default();
-        Ok(Self { app, jobs, keep_going, memory, twice: false, store, layout, sources, bundles })
+        Ok(Self {
+            app,
+            jobs,
+            keep_going,
+            degraded,
+            memory,
+            twice: false,
+            store,
+            layout,
+            sources,
+            bundles,
+        })
     }
 
     /// Evaluates what is named, once for as long as nothing changes.
@@ -106,6 +124,7 @@ impl<'a> Session<'a> {
                 jobs: self.jobs,
                 keep_going: self.keep_going,
                 twice: self.twice,
+                degraded: self.degraded,
                 memory: self.memory,
                 now: self.app.machine.time(),
                 events,

@@ -47,7 +47,7 @@ pub use groups::available_memory;
 pub use ids::{Ids, IdsSetting};
 pub use machine::{Machine, UPTIME};
 pub use outcome::{Outcome, Status, Void};
-pub use probe::Probe;
+pub use probe::{Fixed, Needed, Probe};
 pub use remove::{RemoveError, remove_tree};
 pub use start::start;
 pub use stat::Stat;

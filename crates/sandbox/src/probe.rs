@@ -1,13 +1,18 @@
 //! What this machine can do, found by doing it, for `reimage doctor`.
 
+use std::fmt;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{AtFlags, CWD, StatxFlags, XattrFlags, statx};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::process::{WaitOptions, waitpid};
+use rustix::process::{
+    ForeignRawFd, PidfdFlags, PidfdGetfdFlags, WaitOptions, getpid, pidfd_getfd, pidfd_open,
+    waitpid,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::filter::assemble;
@@ -21,21 +26,56 @@ pub struct Probe {
     pub name: String,
     /// Whether it works, or is as it should be.
     pub works: bool,
-    /// Whether no step can run without it.
-    pub required: bool,
+    /// Who needs it.
+    pub needed: Needed,
     /// What was found.
     pub found: String,
     /// What to do where it does not work, or what it would be good for.
     pub advice: String,
 }
 
+/// Who needs something of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Needed {
+    /// Every step.
+    Always,
+    /// Steps for which one of these is to be the same in every run.
+    For(Vec<Fixed>),
+    /// Nobody: without it something is slower, or done in another way.
+    Never,
+}
+
+/// What can be the same in every run of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Fixed {
+    /// The time.
+    Clock,
+    /// Random numbers.
+    Entropy,
+    /// The machine, and the order of directories.
+    Machine,
+    /// Inodes.
+    Stat,
+}
+
+impl fmt::Display for Fixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Clock => "clock",
+            Self::Entropy => "entropy",
+            Self::Machine => "machine",
+            Self::Stat => "stat",
+        })
+    }
+}
+
 /// Oldest kernel whose notifications cannot be interrupted half-way.
 const OLDEST: (u32, u32) = (5, 19);
 
-/// Runs a prober; never returns. `fds`: the caller's socket.
-pub(crate) fn run(fds: &[OwnedFd]) -> ! {
+/// Runs a prober; never returns. `fds`: the caller's socket. `everything`, or only what some steps need.
+pub(crate) fn run(fds: &[OwnedFd], everything: bool) -> ! {
     if let Some(caller) = fds.first() {
-        let found = all();
+        let found = if everything { all() } else { of_some_steps() };
         // If the caller is gone there is nobody to tell.
         let _told = wire::pack(&found).and_then(|found| wire::send(caller, b"R", &[found.as_fd()]));
     }
@@ -54,29 +94,32 @@ fn all() -> Vec<Probe> {
         mount("tmpfs", "/sys", "tmpfs", MountFlags::empty(), None)?;
         Ok(Path::new("/sys"))
     };
-    let mounts = tried("mounts", true, start::userns_advice(), own_mounts);
+    let mounts = tried("mounts", Needed::Always, start::userns_advice(), own_mounts);
     let mut probes = vec![architecture(), kernel()];
     // Real root needs none.
-    probes.push(tried("user namespaces", !start::privileged(), start::userns_advice(), || {
+    let needed = if start::privileged() { Needed::Never } else { Needed::Always };
+    probes.push(tried("user namespaces", needed, start::userns_advice(), || {
         sys::namespaces(libc::CLONE_NEWUSER)
     }));
-    probes.push(tried(
-        "seccomp notifications",
-        true,
-        "use Linux 5.19 or newer, not inside another listener",
-        || {
-            rustix::thread::set_no_new_privs(true)?;
-            sys::install_filter(&assemble(&[])).map(drop)
-        },
-    ));
+    let listener = || {
+        rustix::thread::set_no_new_privs(true)?;
+        sys::install_filter(&assemble(&[]))
+    };
+    let advice = "use Linux 5.19 or newer, not inside another listener";
+    probes.push(tried("seccomp notifications", Needed::Always, advice, || listener().map(drop)));
+    let advice = "Linux 6.6 has it; until then each answer takes longer";
+    probes.push(tried("synchronous wake-ups", Needed::Never, advice, || {
+        sys::wake_synchronously(listener()?)
+    }));
+    probes.extend(of_some_steps());
     // Without mounts of our own the others can say nothing.
     if mounts.works {
-        probes.push(tried("a private /proc", true, start::PROC_ADVICE, move || {
+        probes.push(tried("a private /proc", Needed::Always, start::PROC_ADVICE, move || {
             private_proc(&own_mounts)
         }));
         probes.push(tried(
             "overlayfs",
-            true,
+            Needed::Always,
             "use Linux 5.11 or newer with overlayfs",
             move || {
                 let dir = tmpfs()?;
@@ -88,11 +131,11 @@ fn all() -> Vec<Probe> {
             },
         ));
         let advice = "Linux 6.6 has them; until then steps write to disk";
-        probes.push(tried("user xattrs on tmpfs", false, advice, move || {
+        probes.push(tried("user xattrs on tmpfs", Needed::Never, advice, move || {
             Ok(rustix::fs::setxattr(tmpfs()?, c"user.reimage.probe", b"", XattrFlags::empty())?)
         }));
         let advice = "allow network namespaces in the container's profile";
-        probes.push(tried("a network namespace", true, advice, move || {
+        probes.push(tried("a network namespace", Needed::Always, advice, move || {
             own_mounts()?;
             sys::namespaces(libc::CLONE_NEWNET)?;
             sys::loopback_up()
@@ -103,12 +146,48 @@ fn all() -> Vec<Probe> {
     probes
 }
 
+/// What steps need for which something is to be the same in every run.
+fn of_some_steps() -> Vec<Probe> {
+    let every_call = Needed::For(vec![Fixed::Machine, Fixed::Stat]);
+    let advice = "allow pidfd_getfd in the container's seccomp profile";
+    let getfd = tried("descriptors of a step", every_call, advice, || {
+        let (read, _write) = io::pipe()?;
+        let me = pidfd_open(getpid(), PidfdFlags::empty())?;
+        let number = ForeignRawFd::from(read.as_raw_fd());
+        Ok(pidfd_getfd(me, number, PidfdGetfdFlags::empty()).map(drop)?)
+    });
+    let advice =
+        "boot without `proc_mem.force_override=`, or with `proc_mem.force_override=always`";
+    let of_programs = Needed::For(vec![Fixed::Clock, Fixed::Entropy, Fixed::Machine]);
+    let vdso = tried("the vDSO of a program", of_programs, advice, patch_own_vdso);
+    let advice = "use Linux 5.8 or newer";
+    let mounts = tried("numbers of mounts", Needed::For(vec![Fixed::Stat]), advice, || {
+        let flags = StatxFlags::from_bits_retain(libc::STATX_MNT_ID);
+        let found = statx(CWD, "/", AtFlags::empty(), flags)?.stx_mask & libc::STATX_MNT_ID;
+        if found == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
+    });
+    vec![getfd, vdso, mounts]
+}
+
+/// Writes the first bytes of our vDSO over themselves: pages that may not be written to, but by way of /proc/PID/mem.
+fn patch_own_vdso() -> io::Result<()> {
+    let auxv = fs::read("/proc/self/auxv")?;
+    let words = auxv.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
+    let words: Vec<_> = words.collect();
+    let vdso = words.as_chunks::<2>().0.iter().find(|[key, _]| *key == libc::AT_SYSINFO_EHDR);
+    let &[_, address] = vdso.ok_or(io::ErrorKind::Unsupported)?;
+    let memory = fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem")?;
+    let mut begin = [0; 16];
+    memory.read_exact_at(&mut begin, address)?;
+    memory.write_all_at(&begin, address)
+}
+
 fn architecture() -> Probe {
     let name = std::env::consts::ARCH;
     Probe {
         name: "architecture".into(),
         works: name == "x86_64",
-        required: true,
+        needed: Needed::Always,
         found: name.into(),
         advice: start::ARCHITECTURE_ADVICE.into(),
     }
@@ -122,20 +201,26 @@ fn kernel() -> Probe {
     Probe {
         name: "kernel".into(),
         works: version >= OLDEST,
-        required: true,
+        needed: Needed::Always,
         found: release,
         advice: format!("use Linux {}.{} or newer", OLDEST.0, OLDEST.1),
     }
 }
 
+/// Subordinate ids can be mapped only from outside of the user namespace that we are in by now: whether all that it takes
+/// is here.
 fn uidmap() -> Probe {
-    let there = |tool: &&str| Path::new("/usr/bin").join(tool).exists();
-    let works = ["newuidmap", "newgidmap"].iter().all(there);
+    let missing = ["newuidmap", "newgidmap"]
+        .into_iter()
+        .find(|tool| !Path::new("/usr/bin").join(tool).exists())
+        .map(|tool| format!("no {tool}"));
+    let missing =
+        missing.or_else(|| start::without_subordinate_ids().map(|file| format!("none in {file}")));
     Probe {
-        name: "newuidmap".into(),
-        works,
-        required: false,
-        found: if works { "is here" } else { "is not here" }.into(),
+        name: "subordinate user ids".into(),
+        works: missing.is_none(),
+        needed: Needed::Never,
+        found: missing.unwrap_or_else(|| "are here".into()),
         advice: "only needed for `ids = \"mapped\"`".into(),
     }
 }
@@ -143,7 +228,7 @@ fn uidmap() -> Probe {
 /// Tries something in a child, which may change itself as it likes.
 fn tried(
     name: &str,
-    required: bool,
+    needed: Needed,
     advice: &str,
     attempt: impl FnOnce() -> io::Result<()>,
 ) -> Probe {
@@ -153,7 +238,7 @@ fn tried(
         Err(error) => error.to_string(),
     };
     let works = result.is_ok();
-    Probe { name: name.into(), works, required, found, advice: advice.into() }
+    Probe { name: name.into(), works, needed, found, advice: advice.into() }
 }
 
 fn in_child(attempt: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

@@ -123,11 +123,12 @@ fn serve(ids: Ids, groups: &Groups, socket: &OwnedFd, parent: &OwnedFd, children
 }
 
 /// Forks a monitor or a prober. The request is `C` and the scratch directory, with the caller's socket, the
-/// command's memory file and the three standard streams; or `P` with the socket.
+/// command's memory file and the three standard streams; or `P` or `F` with the socket, to try everything or what some
+/// steps need.
 fn begin(ids: Ids, groups: &Groups, request: &[u8], fds: Vec<OwnedFd>) -> Option<Child> {
     let (kind, scratch) = request.split_first()?;
     match sys::fork().ok()? {
-        Fork::Child if *kind == b'P' => probe::run(&fds),
+        Fork::Child if matches!(*kind, b'P' | b'F') => probe::run(&fds, *kind == b'P'),
         Fork::Child => monitor::run(ids, groups, fds),
         Fork::Parent(pid) => {
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;

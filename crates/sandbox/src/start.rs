@@ -225,6 +225,23 @@ fn enter_mapped_by(map: impl FnOnce(&str) -> bool) -> io::Result<()> {
     }
 }
 
+/// The file that gives whoever started us no subordinate ids, if there is one.
+pub(crate) fn without_subordinate_ids() -> Option<&'static str> {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let files = [("/etc/subuid", "/proc/self/uid_map"), ("/etc/subgid", "/proc/self/gid_map")];
+    let lacks = |(file, map): &(&str, &str)| {
+        // Root of a namespace of ours is who made it.
+        let id = fs::read_to_string(map)
+            .ok()
+            .and_then(|map| map.split_whitespace().nth(1).and_then(|outside| outside.parse().ok()));
+        let id: u32 = id.unwrap_or(0);
+        let name = user_name(&users, id).unwrap_or_default();
+        let text = fs::read_to_string(file).unwrap_or_default();
+        id != 0 && subordinate(&text, &name, id).is_none()
+    };
+    files.into_iter().find(lacks).map(|(file, _)| file)
+}
+
 /// The name of a user id in a passwd file. (NSS would need the C library's plugins.)
 fn user_name(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {

@@ -81,7 +81,18 @@ impl Zygote {
 
     /// Tries everything that a sandbox needs, by doing it.
     pub fn probe(&self) -> Result<Vec<Probe>, Error> {
-        let running = self.request(b"P", &[])?;
+        self.tried(b"P")
+    }
+
+    /// What this machine lacks that steps need for which something is to be the same in every run.
+    pub fn lacking(&self) -> Result<Vec<Probe>, Error> {
+        let mut probes = self.tried(b"F")?;
+        probes.retain(|probe| !probe.works);
+        Ok(probes)
+    }
+
+    fn tried(&self, request: &[u8]) -> Result<Vec<Probe>, Error> {
+        let running = self.request(request, &[])?;
         let payload = running.message()?.1.pop().ok_or_else(lost)?;
         wire::unpack(payload).map_err(monitor("read what was found"))
     }

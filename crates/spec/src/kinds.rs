@@ -200,7 +200,7 @@ fn run(fields: &mut Fields) -> Option<Content> {
     });
     let clock = fields.get("clock", clock);
     let entropy = fields.get("entropy", made_up);
-    let stat = fields.get("stat", stat);
+    let stat = fields.get("stat", made_up);
     let cpus = fields.get("cpus", number(1, MAX_CPUS));
     let platform = fields.get("platform", platform);
     let limits = fields.get("limits", limits).unwrap_or_default();
@@ -242,12 +242,6 @@ fn clock(fields: &mut Fields, value: &Value) -> Result<Clock, Fault> {
         Clock::At(date(fields, value)?)
     };
     if clock == Clock::Real { Ok(clock) } else { Err(later(fields, value, "a fixed `clock`")) }
-}
-
-/// `'fixed` or `'real`.
-fn stat(fields: &mut Fields, value: &Value) -> Result<Entropy, Fault> {
-    let stat = made_up(fields, value)?;
-    if stat == Entropy::Real { Ok(stat) } else { Err(later(fields, value, "`stat = 'fixed`")) }
 }
 
 /// `'fixed` or `'real`.

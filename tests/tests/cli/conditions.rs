@@ -1,7 +1,9 @@
 //! What a step demands of time, chance and the machine: `entropy`, `cpus`.
 
+use std::process::Command;
+
 use insta::assert_snapshot;
-use reimage_tests::TestEnv;
+use reimage_tests::{Ran, TestEnv, binary};
 
 use crate::build::with_steps;
 
@@ -43,6 +45,25 @@ fn entropy() {
 }
 
 #[test]
+fn inodes() {
+    let script = "mkdir -p /d/e; for n in c a b; do echo $n > /d/$n; done; ln /d/a /d/e/a; ls -la --full-time /d > /list; \
+                  stat -c '%n %i %h %s %b %Y %Z %W %d' / /bin /bin/sh /d /d/a /d/e /list > /stat; cat /list /stat";
+    let step = |demand: &str| {
+        let env = env(&format!(
+            r#"    step | re.Run = {{ from = root, script = "{script}", stat = '{demand}, cpus = 2 }},"#
+        ));
+        env.programs(&["stat", "ln"]);
+        env
+    };
+    let (one, two) = (step("fixed"), step("fixed"));
+    let said = log(&one, "steps.step");
+    assert_eq!(said, log(&two, "steps.step"));
+    assert!(said.contains("2026-11-01 00:00:00."), "{said}");
+    let _ = one.reimage(["build", "-q", "--twice", "steps.step"]).expect(0);
+    assert_ne!(log(&step("real"), "steps.step"), log(&step("real"), "steps.step"));
+}
+
+#[test]
 fn processors_and_the_machine() {
     let script = "nproc; grep -c ^processor /proc/cpuinfo; uname -rn; grep MemTotal /proc/meminfo; mkdir /d; \
                   for n in c a b; do echo > /d/$n; done; ls -U /d";
@@ -66,4 +87,57 @@ fn processors_and_the_machine() {
     // A container is of this machine.
     let here = std::thread::available_parallelism().expect("a number").to_string();
     assert_eq!(env.reimage(["run", "-q", "images.tool", "--", "nproc"]).expect(0).out().trim(), here);
+}
+
+/// Runs reimage where a filter of ours forbids what the monitor needs to answer for directories: `pidfd_getfd`.
+fn without_descriptors(env: &TestEnv, arguments: &[&str]) -> Ran {
+    let script = r#"$c = join "", map { pack "SCCL", @$_ } [0x20,0,0,0],[0x15,0,1,438],[6,0,0,0x50001],[6,0,0,0x7fff0000];
+        $p = pack "Sx6P", 4, $c; syscall(157,38,1,0,0,0)==0 && syscall(317,1,0,$p)==0 or die $!; exec @ARGV"#;
+    let own = env.command();
+    let mut command = Command::new("perl");
+    command
+        .current_dir(env.path(""))
+        .env_clear()
+        .envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .args(["-e", script])
+        .arg(binary())
+        .args(arguments);
+    env.run(&mut command)
+}
+
+#[test]
+fn what_this_machine_cannot_give() {
+    let env = env(
+        r#"    low | re.Run = { from = root, script = "nproc > /n", cpus = 3 },
+    high | re.Run = { from = [root, low], script = "cat /n", cpus = 3 },
+    real | re.Run = { from = root, script = "echo real > /r", stat = 'real, cpus = 3 },"#,
+    );
+    let build = |arguments: &[&str]| without_descriptors(&env, &[&["build"], arguments].concat());
+    assert_snapshot!(build(&["steps.low"]).expect(3), @"
+    ------- stderr -------
+       start steps.low
+      failed steps.low
+    error: Step `steps.low` demands that these are the same in every run: machine; this machine cannot give them: descriptors of a step: Operation not permitted (os error 1)
+    hint: allow pidfd_getfd in the container's seccomp profile
+    hint: `--degraded` runs it without; what comes of it is not reproducible
+    hint: it is written at spec.ncl:5:20
+    [exit status: 3]
+    ");
+    let degraded = build(&["steps.low", "--degraded"]).expect(0).err();
+    assert!(degraded.contains("warning: steps.low: It ran as if it said that these are real: machine"), "{degraded}");
+    assert!(degraded.contains("warning: `steps.low` is not reproducible: real in `steps.low` (machine"), "{degraded}");
+    let json = build(&["steps.low", "--degraded", "-q", "--format", "json"]).expect(0).out();
+    assert!(json.contains(r#""real":{"steps.low":["machine""#), "{json}");
+    // What another machine could give is used as it is; what stands on it is degraded only itself.
+    let good = env.reimage(["build", "-q", "steps.low"]).expect(0).out();
+    assert_eq!(build(&["-q", "steps.low"]).expect(0).out(), good);
+    assert_eq!(build(&["-q", "steps.low", "--degraded"]).expect(0).out(), good);
+    let high = build(&["steps.high", "--degraded"]).expect(0);
+    assert!(high.err().contains("warning: `steps.high` is not reproducible: real in `steps.high` (machine"), "{high}");
+    let doctor = without_descriptors(&env, &["doctor"]).expect(3);
+    let lines: Vec<_> = doctor.out().lines().skip_while(|line| line.starts_with("ok")).take(2).map(str::to_owned).collect();
+    assert_snapshot!(lines.join("\n"), @"
+    FAIL descriptors of a step Operation not permitted (os error 1); steps demand it for machine, stat
+         do this: allow pidfd_getfd in the container's seccomp profile; `--degraded` does without
+    ");
 }

@@ -45,7 +45,7 @@ impl Action {
                 package: Sha256::from_bytes(d.raw32()?),
                 exclude: d.list(text)?,
             }),
-            "debian-1" => Self::Debian(decode_debian(&mut d)?),
+            "debian-2" => Self::Debian(decode_debian(&mut d)?),
             other => return Err(d.error(format!("an unknown operation, `{other}`"))),
         };
         d.finish()?;
@@ -168,6 +168,7 @@ fn debian(e: &mut Encoder, action: &DebianAction) {
         platform,
         baseline,
         demands: wanted,
+        cpus,
         driver,
         scrub,
     } = action;
@@ -182,6 +183,9 @@ fn debian(e: &mut Encoder, action: &DebianAction) {
     texts(e, exclude);
     e.bytes(platform.as_bytes()).number((*baseline).into());
     demands(e, *wanted);
+    e.option(*cpus, |e, cpus| {
+        e.number(cpus.into());
+    });
     e.number((*driver).into()).number((*scrub).into());
 }
 
@@ -198,6 +202,7 @@ fn decode_debian(d: &mut Decoder<'_>) -> Result<DebianAction, DecodeError> {
         platform: text(d)?,
         baseline: d.small()?,
         demands: decode_demands(d)?,
+        cpus: d.option(Decoder::small)?,
         driver: d.small()?,
         scrub: d.small()?,
     })

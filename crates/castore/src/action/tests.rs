@@ -54,6 +54,7 @@ fn debian() -> DebianAction {
         platform: "linux/amd64".to_owned(),
         baseline: 0,
         demands: Demands::REAL,
+        cpus: None,
         driver: 1,
         scrub: 1,
     }
@@ -173,6 +174,7 @@ fn what_enters_an_installation() {
             ("the platform", &|a| a.platform = "linux/arm64".to_owned()),
             ("the baseline", &|a| a.baseline = 1),
             ("the demands", &|a| a.demands = Demands::FIXED),
+            ("cpus", &|a| a.cpus = Some(4)),
             ("the driver", &|a| a.driver = 2),
             ("the scrub list", &|a| a.scrub = 2),
         ],
@@ -203,7 +205,7 @@ fn golden_digests() {
             "1391dce16d54b8d3a77803267fed1b9afc0983ef91bfcbf6ae1c94920a0d914d",
             "4af4a761fbdfec8cd49290ecc256abd7fe121349a48699655215349fa828d3f9",
             "8df4d83b40ccbf7fcee85c08990faeec65e8893e9df302c7b3465115ab52e0de",
-            "8789a2b5737e853d0af4bd26fdd958254b18c004759d713ea3bd1fde8051c0b8",
+            "e7131a6fbe2ae9d0bc91727774f6554c1c1d2bbd6e9fd3125f80af779b261e65",
         ]
     );
 }

@@ -1,6 +1,7 @@
 //! `reimage build`: from a spec to images, exports and checks. The straight path, top to bottom.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -9,6 +10,7 @@ use clap::Args;
 use reimage_build::{FILE_TIME, TargetOutput, TargetRecord, build};
 use reimage_castore::{Digest, Store};
 use reimage_plan::{Plan, Section};
+use reimage_sandbox::Fixed;
 use serde_json::json;
 
 use super::lock::lock_of;
@@ -100,23 +102,43 @@ fn export(
 /// One line a target: its name and its digest.
 pub(super) fn print(app: &App, record: &TargetRecord) -> Result<(), CommandError> {
     let name = app.ui.out.bold(&record.path);
-    match &record.output {
-        TargetOutput::Image(image) if app.ui.json() => app.ui.value(&json!({
-            "target": record.path,
-            "kind": "image",
-            "digest": image.digest.to_string(),
-            "size": image.size,
-            "tags": image.tags,
-        }))?,
-        TargetOutput::Tree(digest) if app.ui.json() => app.ui.value(&json!({
-            "target": record.path, "kind": "tree", "digest": digest.to_string(),
-        }))?,
-        TargetOutput::Passed if app.ui.json() => {
-            app.ui.value(&json!({ "target": record.path, "kind": "check", "passed": true }))?;
+    let of_step = |(step, what): (&String, &BTreeSet<Fixed>)| {
+        let what: Vec<_> = what.iter().map(ToString::to_string).collect();
+        (step.clone(), what)
+    };
+    let real: BTreeMap<_, _> = record.real.iter().map(of_step).collect();
+    if app.ui.json() {
+        let mut value = match &record.output {
+            TargetOutput::Image(image) => json!({
+                "target": record.path,
+                "kind": "image",
+                "digest": image.digest.to_string(),
+                "size": image.size,
+                "tags": image.tags,
+            }),
+            TargetOutput::Tree(digest) => json!({
+                "target": record.path, "kind": "tree", "digest": digest.to_string(),
+            }),
+            TargetOutput::Passed => {
+                json!({ "target": record.path, "kind": "check", "passed": true })
+            }
+        };
+        if !real.is_empty() {
+            value["real"] = json!(real);
         }
+        return Ok(app.ui.value(&value)?);
+    }
+    match &record.output {
         TargetOutput::Image(image) => app.ui.line(format!("{name} {}", image.digest))?,
         TargetOutput::Tree(digest) => app.ui.line(format!("{name} {digest}"))?,
         TargetOutput::Passed => app.ui.line(format!("{name} passed"))?,
+    }
+    let steps = real.iter().map(|(step, what)| format!("`{step}` ({})", what.join(", ")));
+    let steps: Vec<_> = steps.collect();
+    if !steps.is_empty() && !matches!(record.output, TargetOutput::Passed) {
+        let message =
+            format!("`{}` is not reproducible: real in {}", record.path, steps.join(", "));
+        app.ui.warning(message);
     }
     Ok(())
 }

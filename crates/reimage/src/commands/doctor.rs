@@ -13,7 +13,7 @@ use std::{
 
 use clap::Args;
 use reimage_castore::Store;
-use reimage_sandbox::{Command, Ids, Probe, Status, Streams, remove_tree};
+use reimage_sandbox::{Command, Ids, Needed, Probe, Status, Streams, remove_tree};
 use serde::Serialize;
 
 use crate::{
@@ -104,11 +104,16 @@ fn probes(app: &App) -> Vec<Check> {
 
 impl From<Probe> for Check {
     fn from(probe: Probe) -> Self {
-        let Probe { name, works, required, found, advice } = probe;
-        match (works, required) {
+        let Probe { name, works, needed, found, advice } = probe;
+        match (works, needed) {
             (true, _) => Self::good(name, found),
-            (false, true) => Self::bad(name, found, advice),
-            (false, false) => Self::good(name, format!("{found}; {advice}")),
+            (false, Needed::Always) => Self::bad(name, found, advice),
+            (false, Needed::For(fixed)) => {
+                let fixed: Vec<_> = fixed.iter().map(ToString::to_string).collect();
+                let found = format!("{found}; steps demand it for {}", fixed.join(", "));
+                Self::bad(name, found, format!("{advice}; `--degraded` does without"))
+            }
+            (false, Needed::Never) => Self::good(name, format!("{found}; {advice}")),
         }
     }
 }

@@ -149,6 +149,10 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             let lines = differences.iter().map(|line| crate::ui::plain(line)).collect();
             (Kind::Step, vec![hint.to_owned()], Detail::Output(lines))
         }
+        StepError::Lacking { lacking, .. } => {
+            let degraded = "`--degraded` runs it without; what comes of it is not reproducible";
+            (Kind::Environment, vec![lacking.advice.clone(), degraded.to_owned()], Detail::None)
+        }
         StepError::OutputNotWritten { wrote, .. } => {
             let more = wrote.len().saturating_sub(WROTE);
             let shown = wrote[..wrote.len() - more].join(", ");

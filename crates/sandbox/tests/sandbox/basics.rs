@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use reimage_sandbox::{Bind, Command, Error, Ids, Input, Network, Status, TerminalSize, UpperOn};
+use reimage_sandbox::{
+    Bind, Command, Error, Ids, Input, Needed, Network, Status, TerminalSize, UpperOn,
+};
 
 use crate::Test;
 use crate::tools::Lab;
@@ -318,8 +320,9 @@ fn terminal(lab: &Lab) {
 fn probes(lab: &Lab) {
     let probes = lab.zygote.probe().unwrap();
     for probe in &probes {
-        assert!(probe.works || !probe.required, "{probe:?}");
+        assert!(probe.works || probe.needed == Needed::Never, "{probe:?}");
     }
-    assert!(probes.len() >= 9);
+    assert!(probes.len() >= 13, "{probes:?}");
+    assert_eq!(lab.zygote.lacking().unwrap(), []);
     lab.sh("true");
 }
