@@ -247,16 +247,22 @@ impl Oracle {
     }
 }
 
+/// Packages that divert another's file, which their scripts must say first.
+const DIVERTING: &[&str] = &["moreutils"];
+
 fn spec(case: &Case) -> String {
-    let names: Vec<_> = case.names.iter().map(|name| format!("{name:?}")).collect();
-    let names = names.join(", ");
+    let list = |keep: &dyn Fn(&str) -> bool| {
+        let names = case.names.iter().filter(|name| keep(name));
+        names.map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+    };
+    let (all, unpacked) = (list(&|_| true), list(&|name| !DIVERTING.contains(&name)));
     format!(
         r#"let re = import "reimage.ncl" in
-let names = [{names}] in
 {{
   steps = {{
-    unpacked | re.Debian = {{ suite = "{SUITE}", packages = names, scripts = 'skip, essential = true }},
-    root | re.Debian = {{ suite = "{SUITE}", packages = names }},
+    unpacked | re.Debian =
+      {{ suite = "{SUITE}", packages = [{unpacked}], scripts = 'skip, essential = true }},
+    root | re.Debian = {{ suite = "{SUITE}", packages = [{all}] }},
   }},
   images.root | re.Image = {{ layers = [steps.root], compression = 'none }},
 }} | re.Spec

@@ -17,6 +17,10 @@ const RANDOM: &str = "made anew in each run, from random numbers and the time";
 const ORDER: &str =
     "the order in which packages are configured is free, and this lists or numbers them by it";
 
+/// Why we have caches of fonts that they have not.
+const FONTS: &str = "fc-cache removes what it wrote of a directory that is newer than SOURCE_DATE_EPOCH, as one is there \
+                     that dpkg changed in this run";
+
 const fn content(path: &'static str, reason: &'static str) -> Known {
     Known { path, how: "content", reason }
 }
@@ -88,6 +92,8 @@ pub(super) const KNOWN: &[Known] = &[
     any("usr/lib/ccache/*", "a link for each compiler that was configured before: the order again"),
     content("var/cache/man/**", "a database that holds times and lies in the order of writing"),
     content("usr/share/python3/debpython/__pycache__/*", "holds the time of its source"),
+    Known { path: "var/cache/fontconfig/*", how: "only ours", reason: FONTS },
+    content("var/log/fontconfig.log", FONTS),
     only_theirs("etc/ssh/ssh_host_*", "a secret: each machine makes its own"),
     only_theirs("etc/ssl/certs/*", "a certificate of a secret: each machine makes its own"),
     only_theirs("etc/ssl/private/ssl-cert-snakeoil.key", "a secret: each machine makes its own"),
