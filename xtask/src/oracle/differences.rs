@@ -92,12 +92,17 @@ pub(super) const KNOWN: &[Known] = &[
     any("usr/lib/ccache/*", "a link for each compiler that was configured before: the order again"),
     content("var/cache/man/**", "a database that holds times and lies in the order of writing"),
     content("usr/share/python3/debpython/__pycache__/*", "holds the time of its source"),
+    content(
+        "usr/lib/python3/dist-packages/_distutils_hack/__pycache__/__init__.*.pyc",
+        "written by whoever comes first, python that imports it or py3compile: the order again",
+    ),
     Known { path: "var/cache/fontconfig/*", how: "only ours", reason: FONTS },
     content("var/log/fontconfig.log", FONTS),
     only_theirs("etc/ssh/ssh_host_*", "a secret: each machine makes its own"),
     only_theirs("etc/ssl/certs/*", "a certificate of a secret: each machine makes its own"),
     only_theirs("etc/ssl/private/ssl-cert-snakeoil.key", "a secret: each machine makes its own"),
     only_theirs("etc/hosts", "a step has its own, which is not kept"),
+    content("etc/gitconfig", RANDOM), // git-lfs writes in the order of a map of Go
     content("etc/varnish/secret", RANDOM),
     content("etc/bind/rndc.key", RANDOM),
     any("var/lib/mysql/**", RANDOM),
