@@ -163,6 +163,7 @@ impl Oracle {
         fs::write(project.join("spec.ncl"), spec(case)).map_err(|e| e.to_string())?;
         // The packages' trees are made once; what is compared is made from them each time.
         let packages = kept.join("packages");
+        self.reimage(None, &project, &packages, &["lock"])?;
         self.reimage(None, &project, &packages, &["build", "steps.unpacked"])?;
         let mirror = kept.join("mirror");
         remove(&mirror)?;
