@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, fs::File, time::SystemTime};
 
 use rayon::prelude::*;
 use reimage_castore::{
-    Attrs, Captured, Entry, Node, PathError, Store, StoreError, TreePath, xattr_allowed,
+    Attrs, Captured, Digest, Entry, Node, PathError, Store, StoreError, TreePath, xattr_allowed,
 };
 use reimage_sandbox::{CaptureError, Entries, EntryKind};
 use thiserror::Error;
 
-use crate::baseline::FILE_TIME;
+use crate::{baseline::FILE_TIME, secrets};
 
 /// A written file system that cannot be kept.
 #[derive(Debug, Error)]
@@ -35,12 +35,15 @@ pub(crate) struct Kept {
     pub(crate) captured: Captured,
     /// Such as sockets that were dropped.
     pub(crate) notes: Vec<String>,
+    /// Files that look like secrets, sorted.
+    pub(crate) secrets: Vec<(TreePath, Digest)>,
 }
 
 impl Kept {
     /// Drops the paths that `unwanted` says.
     pub(crate) fn leave_out(&mut self, unwanted: impl Fn(&TreePath) -> bool) {
         self.captured.entries.retain(|path, _| !unwanted(path));
+        self.secrets.retain(|(path, _)| !unwanted(path));
         for group in &mut self.captured.links {
             group.retain(|path| !unwanted(path));
         }
@@ -82,7 +85,7 @@ pub(crate) fn read(store: &Store, entries: Entries, start: SystemTime) -> Result
                 }
                 files.push((path, attrs, file));
                 if files.len() == BATCH {
-                    put_files(store, &mut files, &mut kept.captured)?;
+                    put_files(store, &mut files, &mut kept)?;
                 }
                 continue;
             }
@@ -109,12 +112,13 @@ pub(crate) fn read(store: &Store, entries: Entries, start: SystemTime) -> Result
         };
         kept.captured.entries.insert(path, Some(Entry { node, attrs }));
     }
-    put_files(store, &mut files, &mut kept.captured)?;
+    put_files(store, &mut files, &mut kept)?;
     for (path, first) in again {
         let entry = kept.captured.entries.get(&first).cloned().flatten();
         kept.captured.entries.insert(path, entry);
     }
     kept.captured.links = inodes.into_values().filter(|group| group.len() > 1).collect();
+    kept.secrets.sort();
     for group in &mut kept.captured.links {
         group.sort();
     }
@@ -125,15 +129,21 @@ pub(crate) fn read(store: &Store, entries: Entries, start: SystemTime) -> Result
 fn put_files(
     store: &Store,
     files: &mut Vec<(TreePath, Attrs, File)>,
-    captured: &mut Captured,
+    kept: &mut Kept,
 ) -> Result<(), KeepError> {
     let put = |(path, attrs, file): (TreePath, Attrs, File)| {
         let (digest, size) = store.put_file(&file)?;
-        Ok((path, Some(Entry { node: Node::File { digest, size }, attrs })))
+        let suspect = secrets::is_suspect(&path, &file, size).map_err(|source| {
+            KeepError::Read(CaptureError { path: path.as_bytes().to_vec(), source })
+        })?;
+        let entry = Some(Entry { node: Node::File { digest, size }, attrs });
+        Ok((path, entry, suspect.then_some(digest)))
     };
-    let entries: Result<Vec<_>, StoreError> =
-        std::mem::take(files).into_par_iter().map(put).collect();
-    captured.entries.extend(entries?);
+    let put: Result<Vec<_>, KeepError> = std::mem::take(files).into_par_iter().map(put).collect();
+    for (path, entry, suspect) in put? {
+        kept.secrets.extend(suspect.map(|content| (path.clone(), content)));
+        kept.captured.entries.insert(path, entry);
+    }
     Ok(())
 }
 

@@ -121,26 +121,30 @@ pub(crate) fn real(
     given_up: impl Fn(StepId) -> BTreeSet<Fixed>,
 ) -> Real {
     let mut real = Real::new();
-    let (mut seen, mut next) = (BTreeSet::new(), vec![target]);
-    while let Some(id) = next.pop() {
-        if !seen.insert(id) {
-            continue;
-        }
+    for id in made_of(plan, target) {
         let step = plan.step(id);
         let mut what = given_up(id);
-        match &step.kind {
-            StepKind::Run(run) => {
-                let fixed = Conditions::of(run).fixed();
-                what.extend(Conditions::BASELINE.fixed().difference(&fixed));
-                next.extend(step.kind.references());
-            }
-            // What must pass is no part of it.
-            StepKind::Image(image) => next.extend(&image.layers),
-            other => next.extend(other.references()),
+        if let StepKind::Run(run) = &step.kind {
+            let fixed = Conditions::of(run).fixed();
+            what.extend(Conditions::BASELINE.fixed().difference(&fixed));
         }
         if !what.is_empty() {
             real.insert(step.name.clone(), what);
         }
     }
     real
+}
+
+/// The steps that `target` is made of, itself among them; what must only pass is no part of an image.
+pub(crate) fn made_of(plan: &Plan, target: StepId) -> BTreeSet<StepId> {
+    let (mut seen, mut next) = (BTreeSet::new(), vec![target]);
+    while let Some(id) = next.pop() {
+        if seen.insert(id) {
+            match &plan.step(id).kind {
+                StepKind::Image(image) => next.extend(&image.layers),
+                other => next.extend(other.references()),
+            }
+        }
+    }
+    seen
 }

@@ -18,6 +18,7 @@ use reimage_sandbox::Limits;
 use crate::{
     StepError,
     baseline::{self, FILE_TIME, PROCESSES, TIMEOUT},
+    capture::Kept,
     conditions::Conditions,
     engine::{Engine, Made},
     execute::Execution,
@@ -83,19 +84,40 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, step: &Debian) -> Result<Mad
     let (action, conditions) = action_upon(engine, id, step, &stack, pin)?;
     let digest = action.digest();
     engine.memo(id, &digest, |turn| {
-        let packages = packages(engine, id, step, pin)?;
-        match scripts(step) {
-            Scripts::Skip => {
-                let diff = install::unpack_only(engine.store(), &stack.view(), &packages);
-                let diff = diff.map_err(|e| engine.error(id, e))?;
-                Ok(ActionResult::new(Output::Diff(engine.store().put_diff(diff)?)))
-            }
-            Scripts::Run => {
-                let at = (&digest, conditions);
-                configure(engine, id, at, step, &stack, &packages, turn)
-            }
-        }
+        install(engine, id, (&digest, conditions), step, (&stack, pin), turn)
     })
+}
+
+/// What it makes when its scripts run again, whether or not its result is there; that is not kept.
+pub(crate) fn again(
+    engine: &Engine<'_>,
+    id: StepId,
+    step: &Debian,
+    turn: Turn,
+) -> Result<ActionResult, StepError> {
+    let stack = engine.stack_for(&step.from)?;
+    let pin = pin(engine, id, &stack)?;
+    let (action, conditions) = action_upon(engine, id, step, &stack, pin)?;
+    install(engine, id, (&action.digest(), conditions), step, (&stack, pin), turn)
+}
+
+fn install(
+    engine: &Engine<'_>,
+    id: StepId,
+    at: (&ActionDigest, Conditions),
+    step: &Debian,
+    (stack, pin): (&Stack, &DebianPin),
+    turn: Turn,
+) -> Result<ActionResult, StepError> {
+    let packages = packages(engine, id, step, pin)?;
+    match scripts(step) {
+        Scripts::Skip => {
+            let diff = install::unpack_only(engine.store(), &stack.view(), &packages);
+            let diff = diff.map_err(|e| engine.error(id, e))?;
+            Ok(ActionResult::new(Output::Diff(engine.store().put_diff(diff)?)))
+        }
+        Scripts::Run => configure(engine, id, at, step, stack, &packages, turn),
+    }
 }
 
 /// The pin for what the root has installed.
@@ -225,7 +247,8 @@ fn configure(
     let configured = above.diff(&kept.captured).map_err(|e| engine.error(id, e))?;
     let diff = view.rebase(&view.compose(&diff, &configured));
     let output = Output::Diff(engine.store().put_diff(diff)?);
-    Ok(ActionResult { output, log: Some(executed.log), notes: kept.notes, millis: executed.millis })
+    let Kept { notes, secrets, .. } = kept;
+    Ok(ActionResult { output, log: Some(executed.log), notes, secrets, millis: executed.millis })
 }
 
 /// Why packages could not be prepared.

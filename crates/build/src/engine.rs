@@ -31,12 +31,14 @@ pub(crate) struct Made {
     pub(crate) action: Option<ActionDigest>,
     /// For how many milliseconds it ran; none: its result was there.
     pub(crate) millis: Option<u64>,
+    /// Files that it wrote and that look like secrets.
+    pub(crate) secrets: Vec<(TreePath, Digest)>,
 }
 
 impl Made {
     /// Something that took no step of the user's to make.
     pub(crate) fn here(value: Value) -> Self {
-        Self { value, action: None, millis: None }
+        Self { value, action: None, millis: None, secrets: Vec::new() }
     }
 }
 
@@ -254,14 +256,13 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl FnOnce() -> Result<ActionResult, StepError>,
     ) -> Result<Made, StepError> {
-        let kept = |value, millis| Made { value, action: Some(*action), millis };
-        if let Some(value) = self.look_up(action)? {
-            return Ok(kept(value, None));
+        if let Some(made) = self.look_up(action)? {
+            return Ok(made);
         }
         let _once = self.store().once(action)?;
         // Whoever held the lock may have made it.
-        if let Some(value) = self.look_up(action)? {
-            return Ok(kept(value, None));
+        if let Some(made) = self.look_up(action)? {
+            return Ok(made);
         }
         self.say(Event::Started { step: id, name: self.name(id) });
         let result = make()?;
@@ -270,7 +271,8 @@ impl<'a> Engine<'a> {
         for message in result.notes {
             self.say(Event::Warning { name: self.name(id), message });
         }
-        Ok(kept(self.value(&result.output)?, Some(millis)))
+        let value = self.value(&result.output)?;
+        Ok(Made { value, action: Some(*action), millis: Some(millis), secrets: result.secrets })
     }
 
     /// A tree that was made here, kept.
@@ -286,21 +288,20 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl FnOnce() -> Result<Tree, StepError>,
     ) -> Result<Made, StepError> {
-        let value = if let Some(value) = self.look_up(action)? {
-            value
-        } else {
-            let tree = Arc::new(make()?);
-            let digest = self.store().put_tree(tree.clone())?;
-            self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
-            Value::Tree(tree, digest)
-        };
-        Ok(Made { value, action: Some(*action), millis: None })
+        if let Some(made) = self.look_up(action)? {
+            return Ok(made);
+        }
+        let tree = Arc::new(make()?);
+        let digest = self.store().put_tree(tree.clone())?;
+        self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
+        Ok(Made { action: Some(*action), ..Made::here(Value::Tree(tree, digest)) })
     }
 
-    /// The value of a complete result, if there is one.
-    pub(crate) fn look_up(&self, action: &ActionDigest) -> Result<Option<Value>, StepError> {
+    /// What a complete result says, if there is one.
+    pub(crate) fn look_up(&self, action: &ActionDigest) -> Result<Option<Made>, StepError> {
         let Some(result) = self.store().result(action)? else { return Ok(None) };
-        Ok(Some(self.value(&result.output)?))
+        let value = self.value(&result.output)?;
+        Ok(Some(Made { value, action: Some(*action), millis: None, secrets: result.secrets }))
     }
 
     fn value(&self, output: &Output) -> Result<Value, StepError> {

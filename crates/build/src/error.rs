@@ -129,6 +129,18 @@ pub enum StepError {
         /// Files that it wrote.
         wrote: Vec<String>,
     },
+    /// An image would publish a secret that it made.
+    #[error("`{image}` would publish a secret that step `{step}` made: `{path}`")]
+    Secret {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// The image.
+        image: String,
+        /// Where it lies in the image.
+        path: TreePath,
+    },
     /// Made again it came out otherwise.
     #[error("Step `{step}` does not make the same each time")]
     Different {
@@ -181,6 +193,7 @@ impl StepError {
             | Self::NotStarted { place, .. }
             | Self::OutputNotWritten { place, .. }
             | Self::Lacking { place, .. }
+            | Self::Secret { place, .. }
             | Self::Different { place, .. }
             | Self::Step { place, .. }
             | Self::Stack(StackError::NotADirectory { place, .. }) => Some(place),

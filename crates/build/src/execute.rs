@@ -102,7 +102,7 @@ impl Execution {
     ) -> Result<Executed, StepError> {
         let name = engine.name(id);
         let upper = match (engine.upper(&name)?, turn) {
-            (upper, Turn::First) => upper,
+            (upper, Turn::First | Turn::Unseeded) => upper,
             (UpperOn::Disk, Turn::Second) => UpperOn::Memory { spill: engine.spill() },
             (UpperOn::Memory { .. }, Turn::Second) => UpperOn::Disk,
         };
@@ -150,6 +150,9 @@ impl Execution {
         let mut command = self.command(engine, id, scratch.path())?;
         command.upper = upper;
         command.one_processor = turn == Turn::Second;
+        if turn == Turn::Unseeded {
+            command.entropy = sandbox::Entropy::Real;
+        }
         let log = Log::new(engine, id)?;
         // Read off a file that was just made: the clock that times of files are taken from, which is coarser.
         let start = fs_err::metadata(scratch.path())

@@ -95,8 +95,8 @@ fn verdict(
         }
     };
     let what = match engine.look_up(&action)? {
-        Some(value) => {
-            engine.set(id, Made { value, action: Some(action), millis: None });
+        Some(made) => {
+            engine.set(id, made);
             Would::Fresh
         }
         None if matches!(engine.plan.step(id).kind, StepKind::Http(_)) => Would::Fetch,

@@ -18,7 +18,7 @@ use crate::{
     build::ImageRecord,
     conditions::{real, words},
     engine::Engine,
-    history,
+    history, secrets,
 };
 
 /// The annotation of a manifest that says what of the machine steps saw: `clock, entropy`.
@@ -50,6 +50,7 @@ pub(crate) fn image(
         Compression::Zstd => Profile::Zstd1,
         Compression::None => Profile::Plain,
     };
+    secrets::check(engine, id, &stack)?;
     let names = names(image).map_err(|e| engine.error(id, e))?;
     let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
     let mut view = View::default();

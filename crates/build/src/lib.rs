@@ -24,6 +24,7 @@ mod lock;
 mod queue;
 mod roots;
 mod run;
+mod secrets;
 mod sources;
 mod stack;
 mod twice;

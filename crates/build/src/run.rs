@@ -11,6 +11,7 @@ use reimage_sandbox::Limits;
 use crate::{
     StepError,
     baseline::{self, PROCESSES, SHELL, TIMEOUT},
+    capture::Kept,
     conditions::Conditions,
     engine::{Engine, Made},
     execute::Execution,
@@ -103,6 +104,18 @@ pub(crate) fn run(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Made, St
     engine.memo(id, &digest, |turn| execute(engine, id, &digest, run, &prepared, turn))
 }
 
+/// What it makes when it runs again, whether or not its result is there; that is not kept.
+pub(crate) fn again(
+    engine: &Engine<'_>,
+    id: StepId,
+    run: &Run,
+    turn: Turn,
+) -> Result<ActionResult, StepError> {
+    let prepared = prepare(engine, id, run)?;
+    let digest = Action::Run(prepared.action.clone()).digest();
+    execute(engine, id, &digest, run, &prepared, turn)
+}
+
 fn execute(
     engine: &Engine<'_>,
     id: StepId,
@@ -131,8 +144,12 @@ fn execute(
             for (number, (at, stack)) in execution.inputs.iter().enumerate() {
                 if outputs.iter().any(|output| output.starts_with(at)) {
                     let view = stack.view();
-                    let captured = executed.input(engine, id, number)?.captured;
-                    let diff = view.diff(&captured).map_err(|e| engine.error(id, e))?;
+                    let input = executed.input(engine, id, number)?;
+                    for (path, content) in input.secrets {
+                        let path = at.join(&path).map_err(|e| engine.error(id, e))?;
+                        kept.secrets.push((path, content));
+                    }
+                    let diff = view.diff(&input.captured).map_err(|e| engine.error(id, e))?;
                     views.push((at.clone(), view, diff));
                 }
             }
@@ -140,7 +157,8 @@ fn execute(
             Output::Tree(engine.store().put_tree(tree)?)
         }
     };
-    Ok(ActionResult { output, log: Some(executed.log), notes: kept.notes, millis: executed.millis })
+    let Kept { notes, secrets, .. } = kept;
+    Ok(ActionResult { output, log: Some(executed.log), notes, secrets, millis: executed.millis })
 }
 
 /// What the sandbox is asked for.

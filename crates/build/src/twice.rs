@@ -18,6 +18,8 @@ pub(crate) enum Turn {
     /// To compare: on one processor of a machine that is busy, its writes on another file system, in other
     /// directories, later.
     Second,
+    /// To see what is made of random numbers: as the first time, but for these.
+    Unseeded,
 }
 
 /// Does `work` while as many threads as `jobs` keep the processors busy.

@@ -1,8 +1,8 @@
 //! What an action gave.
 
-use crate::{DecodeError, Decoder, Digest, Encoder};
+use crate::{DecodeError, Decoder, Digest, Encoder, TreePath, tree::decode_path};
 
-const MAGIC: &str = "reimage result 1\n";
+const MAGIC: &str = "reimage result 2\n";
 
 /// The output of an action, with what is worth keeping beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct ActionResult {
     pub log: Option<Digest>,
     /// What the user should hear whenever the result is used, such as a socket that was dropped.
     pub notes: Vec<String>,
+    /// Files that it wrote and that look like secrets: where, and their content.
+    pub secrets: Vec<(TreePath, Digest)>,
     /// How long it took, in milliseconds: what takes long is started first next time.
     pub millis: u64,
 }
@@ -29,12 +31,12 @@ pub enum Output {
 impl ActionResult {
     /// An output and nothing beside it.
     pub fn new(output: Output) -> Self {
-        Self { output, log: None, notes: Vec::new(), millis: 0 }
+        Self { output, log: None, notes: Vec::new(), secrets: Vec::new(), millis: 0 }
     }
 
     /// The canonical encoding.
     pub fn encode(&self) -> Vec<u8> {
-        let Self { output, log, notes, millis } = self;
+        let Self { output, log, notes, secrets, millis } = self;
         let mut e = Encoder::new(MAGIC);
         match output {
             Output::Diff(digest) => {
@@ -49,6 +51,9 @@ impl ActionResult {
         });
         e.list(notes.iter(), |e, note| {
             e.bytes(note.as_bytes());
+        });
+        e.list(secrets.iter(), |e, (path, content)| {
+            e.bytes(path.as_bytes()).raw(content.as_bytes());
         });
         e.number(*millis);
         e.finish()
@@ -65,9 +70,10 @@ impl ActionResult {
         };
         let log = d.option(digest)?;
         let notes = d.list(|d| Ok(d.text()?.to_owned()))?;
+        let secrets = d.list(|d| Ok((decode_path(d)?, digest(d)?)))?;
         let millis = d.number()?;
         d.finish()?;
-        Ok(Self { output, log, notes, millis })
+        Ok(Self { output, log, notes, secrets, millis })
     }
 }
 
@@ -81,8 +87,18 @@ pub(crate) mod tests {
         let digest = || any::<[u8; 32]>().prop_map(Digest::from_bytes);
         let output = prop_oneof![digest().prop_map(Output::Diff), digest().prop_map(Output::Tree)];
         let log = proptest::option::of(digest());
-        (output, log, any::<Vec<String>>(), any::<u64>())
-            .prop_map(|(output, log, notes, millis)| ActionResult { output, log, notes, millis })
+        let path = "[a-z]{1,8}(/[a-z]{1,8}){0,2}";
+        let path = path.prop_map(|path| TreePath::new(path).expect("a good path"));
+        let secrets = proptest::collection::vec((path, digest()), 0..3);
+        (output, log, any::<Vec<String>>(), secrets, any::<u64>()).prop_map(
+            |(output, log, notes, secrets, millis)| ActionResult {
+                output,
+                log,
+                notes,
+                secrets,
+                millis,
+            },
+        )
     }
 
     #[test]
@@ -91,13 +107,14 @@ pub(crate) mod tests {
             output: Output::Tree(Digest::EMPTY),
             log: Some(Digest::EMPTY),
             notes: vec!["a socket".to_owned()],
+            secrets: vec![(TreePath::new("etc/key").expect("a good path"), Digest::EMPTY)],
             millis: 300,
         };
         let bytes = result.encode();
-        assert_eq!(bytes.len(), 17 + 1 + 32 + 33 + 1 + 9 + 2);
+        assert_eq!(bytes.len(), 17 + 1 + 32 + 33 + 1 + 9 + 1 + 8 + 32 + 2);
         assert_eq!(
             Digest::of(&bytes).to_string(),
-            "063f5c93791ed8d6c9f0219c3c150cc2e756a79b3882496e42d24e35b43b635c"
+            "d3a7eb8069951589126af440a16082b3fb2de413528385f113df388a64eda63a"
         );
     }
 

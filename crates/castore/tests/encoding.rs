@@ -41,6 +41,7 @@ fn vectors() -> BTreeMap<&'static str, Vec<u8>> {
     let mut result = ActionResult::new(Output::Tree(Digest::EMPTY));
     result.log = Some(Digest::EMPTY);
     result.notes = vec!["a note".to_owned()];
+    result.secrets = vec![(TreePath::new("etc/key").expect("a good path"), Digest::EMPTY)];
     result.millis = 300;
     BTreeMap::from([
         ("empty tree", Tree::default().encode()),

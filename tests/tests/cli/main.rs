@@ -42,6 +42,7 @@ modules!(
     lock,
     plan,
     run,
+    secrets,
     steps,
     store_faults,
     times,

@@ -149,6 +149,15 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             let lines = differences.iter().map(|line| crate::ui::plain(line)).collect();
             (Kind::Step, vec![hint.to_owned()], Detail::Output(lines))
         }
+        StepError::Secret { path, .. } => {
+            let known = "a step's random numbers are the same for everybody, and so is what it makes of them: delete it in the \
+                         step, or leave it out with `exclude`, and make it where a container starts";
+            let real = format!(
+                "if `{path}` is meant to be public, `entropy = 'real` makes another one in each build, and the image says \
+                 that it is not reproducible"
+            );
+            (Kind::Spec, vec![known.to_owned(), real], Detail::None)
+        }
         StepError::Lacking { lacking, .. } => {
             let degraded = "`--degraded` runs it without; what comes of it is not reproducible";
             (Kind::Environment, vec![lacking.advice.clone(), degraded.to_owned()], Detail::None)
