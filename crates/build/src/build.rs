@@ -47,6 +47,9 @@ pub struct Context<'a> {
     pub twice: bool,
     /// Where this machine cannot give all that a step demands, run it with what it can give.
     pub degraded: bool,
+    /// To see whether the same comes out again: each step runs under other conditions, and files by their digests may
+    /// come from this other store, of which nothing else is used.
+    pub rebuild: Option<&'a Store>,
     /// Bytes of memory that what running steps write may take, all together; a step that writes more runs on disk.
     pub memory: u64,
     /// The present time: whether an index has expired. It enters nothing else.

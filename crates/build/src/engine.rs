@@ -219,7 +219,10 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl Fn(Turn) -> Result<ActionResult, StepError>,
     ) -> Result<Made, StepError> {
-        let first = self.made_once(id, action, || make(Turn::First))?;
+        let first = self.made_once(id, action, || match self.context.rebuild {
+            None => make(Turn::First),
+            Some(_) => on_a_busy_machine(self.context.jobs, || make(Turn::Second)),
+        })?;
         if self.context.twice {
             self.compare(id, action, || make(Turn::Second))?;
         }

@@ -3,7 +3,7 @@
 use std::{error::Error, fs::File, io, iter::successors};
 
 use reimage_castore::{
-    Action, ActionDigest, Digest, Entry, Node, Sha256, Sha256Hasher, Tree, UnpackAction,
+    Action, ActionDigest, Digest, Entry, Node, Output, Sha256, Sha256Hasher, Tree, UnpackAction,
 };
 use reimage_fetch as fetch;
 use reimage_plan::{Http, HttpPin, Local, Pin, StepId, Unpack};
@@ -103,6 +103,9 @@ pub(crate) fn by_digest(
     fetch: impl FnOnce(&mut File) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Made, StepError> {
     engine.pure(&Action::Fetch(sha256).digest(), || {
+        if let Some(tree) = from_other_store(engine, id, sha256)? {
+            return Ok(tree);
+        }
         if let Some(file) = from_bundle(engine, id, sha256)? {
             let (digest, size) = engine.store().put_file(&file)?;
             return Ok(Tree::new(Entry::file(digest, size)));
@@ -114,6 +117,44 @@ pub(crate) fn by_digest(
         partial.done().map_err(|e| engine.error(id, e))?;
         Ok(Tree::new(Entry::file(digest, size)))
     })
+}
+
+/// The file from the store of which a rebuild uses nothing else, read and digested again.
+fn from_other_store(
+    engine: &Engine<'_>,
+    id: StepId,
+    sha256: Sha256,
+) -> Result<Option<Tree>, StepError> {
+    let Some(other) = engine.context.rebuild else { return Ok(None) };
+    let action = Action::Fetch(sha256).digest();
+    // What cannot be had there is fetched.
+    let Ok(Some(result)) = other.result(&action) else { return Ok(None) };
+    let Output::Tree(tree) = result.output else { return Ok(None) };
+    let Ok(Node::File { digest, size }) = other.tree(&tree).map(|tree| tree.root().node.clone())
+    else {
+        return Ok(None);
+    };
+    let mut file = engine.temporary(id)?;
+    let mut hasher = Sha256Hasher::new();
+    let Ok(mut reader) = other.reader(&digest, size) else { return Ok(None) };
+    let copied = io::copy(&mut Tee(&mut reader, &mut hasher), &mut file);
+    if copied.is_err() || hasher.finish() != sha256 {
+        return Ok(None);
+    }
+    io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
+    let (digest, size) = engine.store().put_file(&file)?;
+    Ok(Some(Tree::new(Entry::file(digest, size))))
+}
+
+/// Digests what is read through it.
+struct Tee<'a, R>(R, &'a mut Sha256Hasher);
+
+impl<R: io::Read> io::Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        self.1.update(&buffer[..read]);
+        Ok(read)
+    }
 }
 
 /// A copy of the file from a lock bundle; one that is damaged is as good as none, but for a warning.

@@ -6,6 +6,7 @@
 //! and no clock: contents come from a function that opens a digest, times from the caller.
 
 mod assemble;
+mod compare;
 mod compress;
 mod config;
 mod decode;
@@ -25,6 +26,7 @@ mod unpack;
 mod verify;
 
 pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble, check_layers};
+pub use compare::{CompareError, Compared, Difference, compare};
 pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
 pub use decode::decode;
 pub use document::{

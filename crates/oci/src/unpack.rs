@@ -18,8 +18,7 @@ use crate::layer::WHITEOUT;
 
 mod reader;
 
-use reader::Member;
-pub(crate) use reader::{Kind, Members};
+pub(crate) use reader::{Kind, Member, Members};
 
 /// A layer that cannot be unpacked.
 #[derive(Debug, Error)]

@@ -21,6 +21,7 @@ mod run;
 mod save;
 mod shell;
 mod tag;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,7 @@ pub(crate) enum Verb {
     Save(save::SaveArgs),
     Import(import::ImportArgs),
     Tag(tag::TagArgs),
+    Verify(verify::VerifyArgs),
     Remove(remove::RemoveArgs),
     Prune(prune::PruneArgs),
     Cache(cache::CacheArgs),
@@ -69,6 +71,7 @@ impl Verb {
             Self::Images(args) => args.output.format,
             Self::History(args) => args.output.format,
             Self::Import(args) => args.output.format,
+            Self::Verify(args) => args.format.format,
             Self::Remove(args) => args.output.format,
             Self::Prune(args) => args.output.format,
             Self::Cache(args) => args.format(),
@@ -102,6 +105,7 @@ impl Verb {
             Self::Save(args) => save::run(args, app),
             Self::Import(args) => import::run(args, app),
             Self::Tag(args) => tag::run(args, app),
+            Self::Verify(args) => verify::run(args, app),
             Self::Remove(args) => remove::run(args, app),
             Self::Prune(args) => prune::run(args, app),
             Self::Cache(args) => cache::run(args, app),

@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     Step,
     /// The machine: network, disk, kernel, permissions.
     Environment,
+    /// `verify` made something else.
+    Different,
+    /// What `verify` needs is gone.
+    NotRebuildable,
     /// The command line.
     Usage,
     /// reimage itself.
@@ -33,10 +37,12 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind, in the order of its exit code.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Spec,
         Self::Step,
         Self::Environment,
+        Self::Different,
+        Self::NotRebuildable,
         Self::Usage,
         Self::Internal,
         Self::Interrupted,
@@ -49,6 +55,8 @@ impl Kind {
             Self::Spec => 1,
             Self::Step => 2,
             Self::Environment => 3,
+            Self::Different => 4,
+            Self::NotRebuildable => 5,
             Self::Usage => 64,
             Self::Internal => 70,
             Self::Interrupted => 130,
@@ -63,6 +71,12 @@ impl Kind {
             Self::Step => "A step's command failed or passed a limit: `reimage log` has its output",
             Self::Environment => {
                 "The machine cannot do it: network, disk, kernel, permissions; `reimage doctor` looks"
+            }
+            Self::Different => {
+                "`reimage verify` made another image: it says where they differ first"
+            }
+            Self::NotRebuildable => {
+                "`reimage verify` cannot have what the image was made from: it says which pin is gone"
             }
             Self::Usage => "The command line or a configuration file is wrong",
             Self::Internal => "reimage itself is wrong: please report it",

@@ -49,6 +49,8 @@ pub(crate) struct Session<'a> {
     memory: u64,
     /// Run every step of the targets again, and compare.
     pub(crate) twice: bool,
+    /// A store whose pinned sources may be used, and nothing else of it.
+    sources_of: Option<Store>,
     /// Blobs and results.
     pub(crate) store: Store,
     /// Images and their tags.
@@ -76,11 +78,19 @@ impl<'a> Session<'a> {
             degraded,
             memory,
             twice: false,
+            sources_of: None,
             store,
             layout,
             sources,
             bundles,
         })
+    }
+
+    /// The same with an empty store in `directory`: what is built there is made anew, but for pinned sources.
+    pub(crate) fn rebuilding(self, directory: &Path) -> Result<Self, CommandError> {
+        let store = Store::open(directory.join("store"))?;
+        let layout = Layout::open_or_create(directory.join("images"))?;
+        Ok(Self { sources_of: Some(self.store), store, layout, ..self })
     }
 
     /// Evaluates what is named, once for as long as nothing changes.
@@ -124,6 +134,7 @@ impl<'a> Session<'a> {
                 jobs: self.jobs,
                 keep_going: self.keep_going,
                 twice: self.twice,
+                rebuild: self.sources_of.as_ref(),
                 degraded: self.degraded,
                 memory: self.memory,
                 now: self.app.machine.time(),

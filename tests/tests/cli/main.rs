@@ -47,5 +47,6 @@ modules!(
     store_faults,
     times,
     together,
-    twice
+    twice,
+    verify
 );

@@ -205,6 +205,12 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
     command
 }
 
+/// Whether a step failed because its source cannot be had as it is pinned.
+pub(crate) fn source_is_gone(error: &StepError) -> bool {
+    let StepError::Step { source, .. } = error else { return false };
+    cause::<DebianError>(&**source).is_some() || cause::<HttpError>(&**source).is_some()
+}
+
 /// Files that a step wrote, as many as are named.
 const WROTE: usize = 3;
 
