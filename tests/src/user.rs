@@ -28,7 +28,9 @@ impl TestEnv {
         // The binary may lie where only root may look.
         let open = tempfile::Builder::new().prefix("reimage-bin-").tempdir().expect("a directory");
         let reimage = open.path().join("reimage");
-        fs_err::copy(binary(), &reimage).expect("a file can be copied");
+        // By another process: a program that a thread of ours is being forked with open to write cannot run.
+        let copied = Command::new("cp").arg(binary()).arg(&reimage).status().expect("it runs");
+        assert!(copied.success(), "a file can be copied");
         fs_err::set_permissions(open.path(), PermissionsExt::from_mode(0o755)).expect("ours");
         let template = self.command();
         let mut command = Command::new("setpriv");

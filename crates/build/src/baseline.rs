@@ -5,20 +5,19 @@
 
 use std::collections::BTreeMap;
 
-use reimage_castore::Demands;
+use reimage_castore::{Clock, Demands};
 
-/// The version in force. 0 is a preview: steps see the machine's clock, random numbers and directory order;
-/// version 1 makes them fixed.
+/// The version in force. 0 is a preview: steps see the machine's clock, which version 1 makes fixed.
 pub const VERSION: u32 = 0;
 
 /// F, the file time of the baseline in seconds since 1970: 2026-11-01T00:00:00Z.
 pub const FILE_TIME: i64 = 1_793_491_200;
 
 /// What a step demands that says nothing.
-pub(crate) const DEMANDS: Demands = Demands::REAL;
+pub(crate) const DEMANDS: Demands = Demands { clock: Clock::Real, ..Demands::FIXED };
 
-/// Processors that a step sees that says nothing; none: this machine, all of it.
-pub(crate) const CPUS: Option<u32> = None;
+/// Processors that a step sees that says nothing.
+pub(crate) const CPUS: u32 = 4;
 
 /// The host name that a step sees.
 pub(crate) const HOSTNAME: &str = "reimage";

@@ -18,7 +18,7 @@ use crate::baseline::{CPUS, DEMANDS, FILE_TIME};
 pub(crate) struct Conditions {
     /// What must be the same in every run.
     pub(crate) demands: Demands,
-    /// Processors that it sees; none: this machine, all of it.
+    /// Processors that it sees; none: this machine, because it cannot show another.
     pub(crate) cpus: Option<u32>,
 }
 
@@ -28,7 +28,7 @@ const RANDOM: Device =
 
 impl Conditions {
     /// Those of whatever says nothing of them.
-    pub(crate) const BASELINE: Self = Self { demands: DEMANDS, cpus: CPUS };
+    pub(crate) const BASELINE: Self = Self { demands: DEMANDS, cpus: Some(CPUS) };
 
     /// Those of `run`.
     pub(crate) fn of(run: &Run) -> Self {
@@ -45,7 +45,7 @@ impl Conditions {
         };
         let entropy = demand(run.entropy, DEMANDS.entropy);
         let stat = demand(run.stat, DEMANDS.stat);
-        Self { demands: Demands { clock, entropy, stat }, cpus: run.cpus.or(CPUS) }
+        Self { demands: Demands { clock, entropy, stat }, cpus: Some(run.cpus.unwrap_or(CPUS)) }
     }
 
     /// What of them is the same in every run.
@@ -79,6 +79,9 @@ impl Conditions {
             castore::Clock::Fixed | castore::Clock::Real => FILE_TIME,
             castore::Clock::At(time) => time,
         };
+        if self.demands.clock != castore::Clock::Real {
+            command.clock = sandbox::Clock::Fixed { start: began };
+        }
         if let Some(cpus) = self.cpus {
             let booted = u64::try_from(began).unwrap_or(0).saturating_sub(UPTIME);
             command.machine = Machine::Fixed { cpus, booted };
@@ -91,6 +94,11 @@ impl Conditions {
         }
         Ok(())
     }
+}
+
+/// Gives `command` the conditions of a step that says nothing of them.
+pub fn as_a_step(store: &Store, command: &mut Command) -> Result<(), StoreError> {
+    Conditions::BASELINE.ask(store, command)
 }
 
 /// The file that stands for /dev/urandom, which all steps of a store share.

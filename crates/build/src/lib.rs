@@ -33,7 +33,7 @@ mod vendor;
 
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
 pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
-pub use conditions::Real;
+pub use conditions::{Real, as_a_step};
 pub use enter::{Entered, Instead, enter, enter_stored, log};
 pub use error::{BuildError, StepError};
 pub use event::Event;

@@ -127,9 +127,9 @@ pub struct Demands {
 }
 
 impl Demands {
-    /// Nothing: what every step of baseline 0 runs with.
+    /// Nothing.
     pub const REAL: Self = Self { clock: Clock::Real, entropy: Demand::Real, stat: Demand::Real };
-    /// Everything: the default from baseline 1 on.
+    /// Everything.
     pub const FIXED: Self =
         Self { clock: Clock::Fixed, entropy: Demand::Fixed, stat: Demand::Fixed };
 }

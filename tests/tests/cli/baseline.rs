@@ -1,7 +1,9 @@
 //! What a step sees of the machine that it runs on. **This text moves only together with `baseline::VERSION`**: two
 //! machines that show a step different things make different images under one key.
 //!
-//! Baseline 0 lets a step see the machine's clock, random numbers, directory order and kernel; none of that is here.
+//! Baseline 0 lets a step see the machine's clock, which is not here.
+//! What is of the kernel and nothing of ours is not here: numbers of processes that others have started, /proc/PID/stat,
+//! names of file systems of the host.
 
 use insta::assert_snapshot;
 use reimage_tests::TestEnv;
@@ -23,17 +25,26 @@ echo "== host"; b hostname; b cat /etc/hosts /etc/resolv.conf
 echo "== limits"; ulimit -a | b sed 's/  */ /g'
 echo "== descriptors"; for n in 0 1 2; do b readlink /proc/self/fd/$n | b sed 's/[0-9][0-9]*/N/'; done; b ls /proc/self/fd | b wc -l
 echo "== signals"; b grep -E '^(Sig(Blk|Ign|Cgt)|ShdPnd|NoNewPrivs|Cap|Seccomp:)' /proc/self/status
-echo "== mounts"; b awk '{ i=7; while ($i != "-") i++; print $5, $6, $(i+1) }' /proc/self/mountinfo | b grep -v '^/proc/.' | b sort
+echo "== mounts"; b awk '{ i=7; while ($i != "-") i++; print $5, $6, $5 ~ /random/ ? "of the store" : $(i+1) }' /proc/self/mountinfo | b grep -v '^/proc/.' | b sort
 echo "== devices"; b find /dev -type d -o -print | b sort | while read f; do b stat -c '%A %u:%g %t:%T %N' $f; done
 echo "== root"; b find / -maxdepth 2 -not -path '/proc/*' -not -path '/dev/*' -not -path '/sys/*' | b sort | while read f; do b stat -c '%A %u:%g %n' $f; done
 echo "== sys"; b find /sys | b sort
 echo "== network"; b ip addr 2>&1
 echo "== processes"; b ps | b head -2
-echo "== times of files"; b stat -c '%y %n' / /bin /bin/busybox
+echo "== machine"; b uname -a; b nproc; for f in version uptime loadavg swaps sys/kernel/random/boot_id sys/kernel/osrelease; do b cat /proc/$f; done
+for f in cpuinfo meminfo stat; do b cat /proc/$f | b md5sum; done; b free | b sed 's/  */ /g'
+echo "== random numbers"; b od -An -tx1 -N8 /dev/random; b od -An -tx1 -N8 /dev/urandom; b cat /proc/sys/kernel/random/uuid; b mktemp -u /tmp/XXXXXXXX
+echo "== directories"; b mkdir /d; for n in c a b; do : > /d/$n; done; b ln /d/a /d/z; b mkdir /d/e; b find /d
+echo "== inodes"; b stat -c '%i %h %s %b %B %d %X %Y %Z %n' / /bin /d /d/a /d/z /d/e
+echo "== times of files"; b stat -c '%x %y %z %n' / /bin /bin/busybox /d/a
+echo "== file systems"; for f in / /tmp /dev/shm; do b stat -f -c '%n %b %f %a %c %d %S %l' $f; done
 "#;
 
+/// Two runs show the same, and what they show has a number.
 #[test]
 fn baseline_0() {
+    let source = include_str!("../../../crates/build/src/baseline.rs");
+    assert!(source.contains("pub const VERSION: u32 = 0;"), "another baseline shows another text: name this test after it");
     let env = TestEnv::new();
     env.programs(&["busybox"]).file("spec.ncl", PROBE).file("probe", SCRIPT);
     let _ = env.reimage(["build", "steps.probe"]).expect(0);
@@ -95,10 +106,10 @@ fn baseline_0() {
     /dev/full ro,nosuid,noexec,relatime devtmpfs
     /dev/null ro,nosuid,noexec,relatime devtmpfs
     /dev/pts rw,nosuid,noexec,relatime devpts
-    /dev/random ro,nosuid,noexec,relatime devtmpfs
+    /dev/random ro,nosuid,noexec,relatime of the store
     /dev/shm rw,nosuid,nodev,relatime tmpfs
     /dev/tty ro,nosuid,noexec,relatime devtmpfs
-    /dev/urandom ro,nosuid,noexec,relatime devtmpfs
+    /dev/urandom ro,nosuid,noexec,relatime of the store
     /dev/zero ro,nosuid,noexec,relatime devtmpfs
     /etc/hostname rw,nosuid,nodev,relatime tmpfs
     /etc/hosts rw,nosuid,nodev,relatime tmpfs
@@ -111,12 +122,12 @@ fn baseline_0() {
     crw-rw-rw- 0:0 1:3 /dev/null
     lrwxrwxrwx 0:0 0:0 '/dev/ptmx' -> 'pts/ptmx'
     crw-rw-rw- 0:0 5:2 /dev/pts/ptmx
-    crw-rw-rw- 0:0 1:8 /dev/random
+    -r--r--r-- 0:0 0:0 /dev/random
     lrwxrwxrwx 0:0 0:0 '/dev/stderr' -> '/proc/self/fd/2'
     lrwxrwxrwx 0:0 0:0 '/dev/stdin' -> '/proc/self/fd/0'
     lrwxrwxrwx 0:0 0:0 '/dev/stdout' -> '/proc/self/fd/1'
     crw-rw-rw- 0:0 5:0 /dev/tty
-    crw-rw-rw- 0:0 1:9 /dev/urandom
+    -r--r--r-- 0:0 0:0 /dev/urandom
     crw-rw-rw- 0:0 1:5 /dev/zero
     == root
     drwxr-xr-x 0:0 /
@@ -137,6 +148,24 @@ fn baseline_0() {
     drwxrwxrwt 0:0 /var/tmp
     == sys
     /sys
+    /sys/devices
+    /sys/devices/system
+    /sys/devices/system/cpu
+    /sys/devices/system/cpu/cpu0
+    /sys/devices/system/cpu/cpu0/topology
+    /sys/devices/system/cpu/cpu0/topology/core_id
+    /sys/devices/system/cpu/cpu1
+    /sys/devices/system/cpu/cpu1/topology
+    /sys/devices/system/cpu/cpu1/topology/core_id
+    /sys/devices/system/cpu/cpu2
+    /sys/devices/system/cpu/cpu2/topology
+    /sys/devices/system/cpu/cpu2/topology/core_id
+    /sys/devices/system/cpu/cpu3
+    /sys/devices/system/cpu/cpu3/topology
+    /sys/devices/system/cpu/cpu3/topology/core_id
+    /sys/devices/system/cpu/online
+    /sys/devices/system/cpu/possible
+    /sys/devices/system/cpu/present
     == network
     1: lo: <LOOPBACK,UP,LOWER_UP> mtu 65536 qdisc noqueue qlen 1000
         link/loopback 00:00:00:00:00:00 brd 00:00:00:00:00:00
@@ -147,9 +176,48 @@ fn baseline_0() {
     == processes
     PID   USER     COMMAND
         1 0        reimage sandbox
+    == machine
+    Linux reimage 6.1.0 #1 SMP x86_64 GNU/Linux
+    4
+    Linux version 6.1.0 #1 SMP
+    1000000.00 4000000.00
+    0.00 0.00 0.00 1/1 1
+    00000000-0000-4000-8000-000000000001
+    6.1.0
+    9addb96380851cb3f1dbd6893c6d2a9f  -
+    8613830869b8ccf7976139b23e9d2a48  -
+    b7f2f0b62b6e1e92f97fe9885e54e44a  -
+     total used free shared buff/cache available
+    Mem: 8388608 2097152 6291456 0 0 6291456
+    -/+ buffers/cache: 2097152 6291456
+    Swap: 0 0 0
+    == random numbers
+     2c 84 3f e1 c1 d0 77 47
+     2c 84 3f e1 c1 d0 77 47
+    00000000-0000-4000-8000-000000000002
+    /tmp/XXp31GmO
+    == directories
+    /d
+    /d/a
+    /d/b
+    /d/c
+    /d/e
+    /d/z
+    == inodes
+    2894438194 1 4096 8 512 16 1793491200 1793491200 1793491200 /
+    682177126 1 4096 8 512 16 1793491200 1793491200 1793491200 /bin
+    20229654 1 4096 8 512 16 1793491200 1793491200 1793491200 /d
+    602683191 2 0 0 512 16 1793491200 1793491200 1793491200 /d/a
+    602683191 2 0 0 512 16 1793491200 1793491200 1793491200 /d/z
+    538965927 1 4096 8 512 16 1793491200 1793491200 1793491200 /d/e
     == times of files
-    2026-11-01 00:00:00.000000001 +0000 /
-    2026-11-01 00:00:00.000000001 +0000 /bin
-    2026-11-01 00:00:00.000000001 +0000 /bin/busybox
+    2026-11-01 00:00:00.206069322 +0000 2026-11-01 00:00:00.206069322 +0000 2026-11-01 00:00:00.206069322 +0000 /
+    2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 /bin
+    2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 /bin/busybox
+    2026-11-01 00:00:00.000000003 +0000 2026-11-01 00:00:00.000000003 +0000 2026-11-01 00:00:00.000000003 +0000 /d/a
+    == file systems
+    / 16777216 12582912 12582912 4194304 3145728 4096 255
+    /tmp 16777216 12582912 12582912 4194304 3145728 4096 255
+    /dev/shm 16777216 12582912 12582912 4194304 3145728 4096 255
     ");
 }

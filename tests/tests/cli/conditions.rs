@@ -1,4 +1,4 @@
-//! What a step demands of time, chance and the machine: `entropy`, `cpus`.
+//! What a step demands of time, chance and the machine: `clock`, `entropy`, `stat`, `cpus`.
 
 use std::process::Command;
 
@@ -42,6 +42,40 @@ fn entropy() {
     let (one, two) = (step("real"), step("real"));
     assert_ne!(log(&one, "steps.step"), log(&two, "steps.step"));
     let _ = one.reimage(["build", "-q", "--twice", "steps.step"]).expect(2);
+}
+
+#[test]
+fn an_image_says_what_is_real_in_it() {
+    let env = TestEnv::new();
+    env.programs(&["sh", "cat"]).file(
+        "spec.ncl",
+        r#"let re = import "reimage.ncl" in
+{
+  steps = {
+    root | re.Copy = { from = re.local { path = "root" } },
+    key | re.Run = { from = root, script = "cat /proc/sys/kernel/random/uuid > /key", entropy = 'real, stat = 'real },
+    below | re.Run = { from = [root, key], script = "echo x > /x" },
+    beside | re.Run = { from = root, script = "echo y > /y", entropy = 'real },
+  },
+  images = {
+    real | re.Image = { layers = [steps.below] },
+    fixed | re.Image = { layers = [steps.root], requires = [steps.beside] },
+  },
+} | re.Spec
+"#,
+    );
+    let told = "warning: `images.real` is not reproducible: real in `steps.key` (entropy, stat)";
+    for _ in 0..2 {
+        let built = env.reimage(["build"]).expect(0).err();
+        assert_eq!(built.matches("not reproducible").count(), 1, "{built}");
+        assert!(built.contains(told), "{built}");
+    }
+    let json = env.reimage(["build", "-q", "--format", "json"]).expect(0).out();
+    assert_eq!(json.matches(r#""real":{"steps.key":["entropy","stat"]}"#).count(), 1, "{json}");
+    let shown = |image: &str| env.reimage(["inspect", image]).expect(0).out();
+    let real = shown("images.real");
+    assert!(real.contains(r#""dev.reimage.not-reproducible": "entropy, stat""#), "{real}");
+    assert!(!shown("images.fixed").contains("not-reproducible"));
 }
 
 #[test]
@@ -117,7 +151,7 @@ fn what_this_machine_cannot_give() {
     ------- stderr -------
        start steps.low
       failed steps.low
-    error: Step `steps.low` demands that these are the same in every run: machine; this machine cannot give them: descriptors of a step: Operation not permitted (os error 1)
+    error: Step `steps.low` demands that these are the same in every run: machine, stat; this machine cannot give them: descriptors of a step: Operation not permitted (os error 1)
     hint: allow pidfd_getfd in the container's seccomp profile
     hint: `--degraded` runs it without; what comes of it is not reproducible
     hint: it is written at spec.ncl:5:20
@@ -127,7 +161,7 @@ fn what_this_machine_cannot_give() {
     assert!(degraded.contains("warning: steps.low: It ran as if it said that these are real: machine"), "{degraded}");
     assert!(degraded.contains("warning: `steps.low` is not reproducible: real in `steps.low` (machine"), "{degraded}");
     let json = build(&["steps.low", "--degraded", "-q", "--format", "json"]).expect(0).out();
-    assert!(json.contains(r#""real":{"steps.low":["machine""#), "{json}");
+    assert!(json.contains(r#""real":{"steps.low":["machine","stat"]"#), "{json}");
     // What another machine could give is used as it is; what stands on it is degraded only itself.
     let good = env.reimage(["build", "-q", "steps.low"]).expect(0).out();
     assert_eq!(build(&["-q", "steps.low"]).expect(0).out(), good);

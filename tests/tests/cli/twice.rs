@@ -23,9 +23,9 @@ fn steps_that_make_the_same() {
 #[test]
 fn each_kind_of_difference() {
     let env = with_steps(
-        r#"    bytes | re.Run = { from = root, script = "echo same > /same; printf 'a byte ' > /out; cat /proc/sys/kernel/random/uuid >> /out" },
-    names | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; for i in 1 2 3 4 5 6; do echo > /$i-$u; done" },
-    link | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; ln -s $u /link" },
+        r#"    bytes | re.Run = { from = root, script = "echo same > /same; printf 'a byte ' > /out; cat /proc/sys/kernel/random/uuid >> /out", entropy = 'real },
+    names | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; for i in 1 2 3 4 5 6; do echo > /$i-$u; done", entropy = 'real },
+    link | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; ln -s $u /link", entropy = 'real },
     processors | re.Run = { from = root, script = "cat /proc/self/status > /status; grep Cpus_allowed_list /status > /cpus; rm /status" },
     status | re.Run = { from = root, script = "test -e /proc/self/mem; read a b < /proc/self/stat; exit 0" },"#,
     );
@@ -48,7 +48,7 @@ fn each_kind_of_difference() {
     assert_snapshot!(error("link"), @r"
     │ /link: a link to RANDOM then to RANDOM
     error: Step `steps.link` does not make the same each time
-    hint: it saw the clock, random numbers, or what else differs from one run to the next
+    hint: it saw what is `'real`, what a processor says of itself, or which of its processes was first
     hint: it is written at spec.ncl:7:21
     ");
     let names = error("names");

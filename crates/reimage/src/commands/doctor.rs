@@ -12,6 +12,7 @@ use std::{
 };
 
 use clap::Args;
+use reimage_build::as_a_step;
 use reimage_castore::Store;
 use reimage_sandbox::{Command, Ids, Needed, Probe, Status, Streams, remove_tree};
 use serde::Serialize;
@@ -155,7 +156,7 @@ fn step(app: &App, store: &Store) -> Check {
     let scratch = store.tmp_name();
     let result = fs_err::create_dir(&scratch)
         .map_err(|error| error.to_string())
-        .and_then(|()| try_step(app, &scratch));
+        .and_then(|()| try_step(app, store, &scratch));
     // The session's directory goes at the end in any case.
     let _ = remove_tree(&scratch);
     match result {
@@ -172,7 +173,7 @@ fn step(app: &App, store: &Store) -> Check {
 const SCRIPT: &str =
     "echo probe > /probe && chown 33:44 /probe && chmod 4640 /probe && stat -c '%u:%g %a' /probe";
 
-fn try_step(app: &App, scratch: &Path) -> Result<String, String> {
+fn try_step(app: &App, store: &Store, scratch: &Path) -> Result<String, String> {
     let argv = ["/bin/sh", "-e", "-c", SCRIPT].map(OsString::from);
     let mut command = Command::new(scratch, argv);
     command.env.insert("PATH".into(), "/bin:/usr/bin".into());
@@ -190,6 +191,7 @@ fn try_step(app: &App, scratch: &Path) -> Result<String, String> {
         }
         text
     };
+    as_a_step(store, &mut command).map_err(|e| text(&e))?;
     let (mut reader, writer) = std::io::pipe().map_err(|e| text(&e))?;
     let null = fs_err::File::open("/dev/null").map_err(|e| text(&e))?;
     let streams = Streams { input: null.as_fd(), output: writer.as_fd(), error: writer.as_fd() };

@@ -144,8 +144,7 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             (Kind::Step, vec![NOT_STARTED.to_owned(), shell], Detail::None)
         }
         StepError::Different { differences, .. } => {
-            let hint =
-                "it saw the clock, random numbers, or what else differs from one run to the next";
+            let hint = "it saw what is `'real`, what a processor says of itself, or which of its processes was first";
             let lines = differences.iter().map(|line| crate::ui::plain(line)).collect();
             (Kind::Step, vec![hint.to_owned()], Detail::Output(lines))
         }
