@@ -5,15 +5,20 @@ use std::process::{Command, Stdio};
 use crate::command::run;
 
 /// Programs that the tests need, each with the Debian package that has it.
-pub(crate) const TESTS: [(&str, &str); 12] = [
+pub(crate) const TESTS: [(&str, &str); 17] = [
     ("bwrap", "bubblewrap"),
     ("busybox", "busybox-static"),
     ("crun", "crun"),
+    ("go", "golang-go"),
+    ("javac", "default-jdk-headless"),
     ("make", "make"),
     ("mmdebstrap", "mmdebstrap"),
+    ("musl-gcc", "musl-tools"),
     ("newuidmap", "uidmap"),
+    ("node", "nodejs"),
     ("podman", "podman"),
     ("python3", "python3"),
+    ("ruby", "ruby"),
     ("setcap", "libcap2-bin"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, XattrFlags, statx};
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::filter::assemble;
 use crate::sys::{self, Fork};
-use crate::{start, wire};
+use crate::{notify, start, wire};
 
 /// One thing that a sandbox needs or uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +158,7 @@ fn of_some_steps() -> Vec<Probe> {
     let advice =
         "boot without `proc_mem.force_override=`, or with `proc_mem.force_override=always`";
     let of_programs = Needed::For(vec![Fixed::Clock, Fixed::Entropy, Fixed::Machine]);
-    let vdso = tried("the vDSO of a program", of_programs, advice, patch_own_vdso);
+    let vdso = tried("the vDSO of a program", of_programs, advice, notify::try_replace);
     let advice = "use Linux 5.8 or newer";
     let mounts = tried("numbers of mounts", Needed::For(vec![Fixed::Stat]), advice, || {
         let flags = StatxFlags::from_bits_retain(libc::STATX_MNT_ID);
@@ -167,19 +166,6 @@ fn of_some_steps() -> Vec<Probe> {
         if found == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
     });
     vec![getfd, vdso, mounts]
-}
-
-/// Writes the first bytes of our vDSO over themselves: pages that may not be written to, but by way of /proc/PID/mem.
-fn patch_own_vdso() -> io::Result<()> {
-    let auxv = fs::read("/proc/self/auxv")?;
-    let words = auxv.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
-    let words: Vec<_> = words.collect();
-    let vdso = words.as_chunks::<2>().0.iter().find(|[key, _]| *key == libc::AT_SYSINFO_EHDR);
-    let &[_, address] = vdso.ok_or(io::ErrorKind::Unsupported)?;
-    let memory = fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem")?;
-    let mut begin = [0; 16];
-    memory.read_exact_at(&mut begin, address)?;
-    memory.write_all_at(&begin, address)
 }
 
 fn architecture() -> Probe {

@@ -26,6 +26,10 @@ pub(crate) enum When {
     IsNot(u8, &'static [u32]),
     /// Argument has any of these bits.
     AnyBit(u8, u32),
+    /// Argument, a signed number, is more than 0.
+    Positive(u8),
+    /// Argument under this mask equals one of these values, and the argument `given` is not 0.
+    MaskedGiven { argument: u8, mask: u32, values: &'static [u32], given: u8 },
     /// Argument under this mask equals this value.
     Masked(u8, u32, u32),
 }
@@ -102,6 +106,21 @@ fn body(rule: &Rule) -> Vec<Instruction> {
         }
         When::AnyBit(argument, mask) => {
             vec![load_argument(argument), branch(IF_BITS, mask, 0, 1), hit]
+        }
+        When::Positive(argument) => vec![
+            load_argument(argument),
+            branch(IF_BITS, 1 << 31, 2, 0),
+            branch(IF_EQUAL, 0, 1, 0),
+            hit,
+        ],
+        When::MaskedGiven { argument, mask, values, given } => {
+            let mut code = vec![load_argument(argument), statement(AND, mask)];
+            for (at, value) in values.iter().enumerate() {
+                let left = u8::try_from(values.len() - at - 1).expect("value lists are short");
+                code.push(branch(IF_EQUAL, *value, left, if left == 0 { 3 } else { 0 }));
+            }
+            code.extend([load_argument(given), branch(IF_EQUAL, 0, 1, 0), hit]);
+            code
         }
         When::Masked(argument, mask, value) => {
             vec![load_argument(argument), statement(AND, mask), branch(IF_EQUAL, value, 0, 1), hit]
@@ -183,10 +202,17 @@ mod tests {
             (When::IsNot(1, &[2, 6]), [true, false, true, false]),
             (When::AnyBit(1, 4), [false, false, true, true]),
             (When::Masked(1, 3, 2), [false, true, false, true]),
+            (When::Positive(1), [false, true, true, true]),
+            (When::Positive(2), [false; 4]),
+            (
+                When::MaskedGiven { argument: 1, mask: 3, values: &[1, 2], given: 3 },
+                [false, true, false, true],
+            ),
+            (When::MaskedGiven { argument: 1, mask: 3, values: &[2], given: 4 }, [false; 4]),
         ];
-        let rules: Vec<Rule> = (0..60)
+        let rules: Vec<Rule> = (0..72)
             .flat_map(|nr| {
-                let (when, _) = whens[nr as usize % 5];
+                let (when, _) = whens[nr as usize % whens.len()];
                 let action = Action::Errno(7);
                 [
                     Rule { nr: nr * 3, when, action },
@@ -196,11 +222,11 @@ mod tests {
             .collect();
         let program = assemble(&rules);
         let allow = libc::SECCOMP_RET_ALLOW;
-        for nr in 0..200 {
+        for nr in 0..230 {
             for (at, value) in [0, 2, 4, 6].into_iter().enumerate() {
-                let hit = nr % 3 == 0 && nr < 180 && whens[nr as usize / 3 % 5].1[at];
+                let hit = nr % 3 == 0 && nr < 216 && whens[nr as usize / 3 % whens.len()].1[at];
                 let expected = if hit { libc::SECCOMP_RET_ERRNO | 7 } else { allow };
-                let got = run(&program, nr, ARCH, [9, value, 9, 9, 9, 9]);
+                let got = run(&program, nr, ARCH, [9, value, 1 << 31, 9, 0, 9]);
                 assert_eq!(got, expected, "call {nr}, argument {value}");
             }
         }

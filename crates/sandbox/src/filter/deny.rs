@@ -1,6 +1,7 @@
 //! What no step may do and what does nothing in a step, whatever the id backend.
 
 use super::{Action, Rule, When};
+use crate::sys::PASS;
 
 /// `CLONE_NEW*` of clone and unshare: namespaces are the sandbox's alone.
 const NEW_NAMESPACES: u32 = 0x7e02_0080;
@@ -110,6 +111,20 @@ pub(crate) fn fixed_machine() -> Vec<Rule> {
 pub(crate) fn fixed_entropy() -> Vec<Rule> {
     vec![rule(libc::SYS_personality, When::Always, 0)]
 }
+
+/// The further rules of a step with a clock of its own.
+pub(crate) fn fixed_clock() -> Vec<Rule> {
+    let nr = u32::try_from(libc::SYS_clock_gettime).expect("a small and positive number");
+    // How its own programs' clocks read the kernel's.
+    let pass = Rule { nr, when: When::Is(2, &[PASS]), action: Action::Allow };
+    // They wait until a time, and no C library calls them: callers fall back to futex.
+    let absent = [SYS_FUTEX_WAITV, SYS_FUTEX_WAIT, SYS_FUTEX_REQUEUE];
+    absent.map(|nr| rule(nr, When::Always, libc::ENOSYS)).into_iter().chain([pass]).collect()
+}
+
+const SYS_FUTEX_WAITV: i64 = 449;
+const SYS_FUTEX_WAIT: i64 = 455;
+const SYS_FUTEX_REQUEUE: i64 = 456;
 
 /// The rules of every step.
 pub(crate) fn baseline() -> Vec<Rule> {

@@ -7,4 +7,4 @@ mod assemble;
 mod deny;
 
 pub(crate) use assemble::{ARCH, Action, Rule, When, assemble};
-pub(crate) use deny::{baseline, fixed_entropy, fixed_machine};
+pub(crate) use deny::{baseline, fixed_clock, fixed_entropy, fixed_machine};

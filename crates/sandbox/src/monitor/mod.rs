@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::command::{Command, Network, TerminalSize};
 use crate::entropy::Entropy;
 use crate::error::{During, Failure};
-use crate::filter::{assemble, baseline, fixed_entropy, fixed_machine};
+use crate::filter::{assemble, baseline, fixed_clock, fixed_entropy, fixed_machine};
 use crate::groups::Groups;
 use crate::ids::Ids;
 use crate::init::{self, Ended, Start};
@@ -58,9 +58,6 @@ fn watch(
     set_parent_process_death_signal(Some(Signal::KILL)).during(|| "bind to the zygote".into())?;
     rustix::process::umask(rustix::fs::Mode::empty());
     let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
-    if command.clock != Clock::Real {
-        return Err(Failure::invalid("a clock of its own is not to be had yet"));
-    }
     namespaces(&command)?;
     if command.one_processor {
         one_processor().during(|| "take a single processor".into())?;
@@ -79,6 +76,9 @@ fn watch(
     }
     if command.entropy != Entropy::Real {
         rules.extend(fixed_entropy());
+    }
+    if command.clock != Clock::Real {
+        rules.extend(fixed_clock());
     }
     rules.extend(notify::rules(ids, &command, &shown));
     let program = assemble(&rules);
@@ -219,6 +219,7 @@ impl Monitor<'_> {
         let mut ending = false;
         loop {
             let next = self.watch.next_look(self.started);
+            let next = self.notifier.next_look().map_or(next, |look| look.min(next));
             let timeout = Timespec::try_from(next).ok();
             // Who has nothing more to say is asked for nothing: poll reports a hang-up for ever. init thrice is harmless.
             let calls = if listening { self.notifier.listener() } else { init.as_fd() };
@@ -228,6 +229,7 @@ impl Monitor<'_> {
             let polled = rustix::io::retry_on_intr(|| poll(&mut fds, timeout.as_ref()));
             polled.during(|| "wait for the step".into())?;
             let [calls, ended, asked] = fds.map(|fd| fd.revents());
+            self.notifier.look();
             if ended.contains(PollFlags::IN) {
                 break;
             }

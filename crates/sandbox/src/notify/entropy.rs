@@ -10,15 +10,8 @@ use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, u
 use crate::filter::When;
 use crate::sys::{self, Notification};
 
-#[cfg(target_arch = "x86_64")]
-const ARCH_SET_FS: u32 = 0x1002;
-
-pub(super) const TABLE: &[Handler] = &[
-    on(libc::SYS_getrandom, When::Always, Feature::Entropy, getrandom),
-    // Every C library and Go's run time call it once after an exec, before a thread is made or a stack protected.
-    #[cfg(target_arch = "x86_64")]
-    on(libc::SYS_arch_prctl, When::Is(0, &[ARCH_SET_FS]), Feature::Entropy, begin),
-];
+pub(super) const TABLE: &[Handler] =
+    &[on(libc::SYS_getrandom, When::Always, Feature::Entropy, getrandom)];
 
 /// What distinguishes our streams from every other use of the hash function.
 const CONTEXT: &str = "reimage 2026-11 entropy of a step 1";
@@ -89,20 +82,4 @@ fn process(thread: u32) -> Result<Process, Failed> {
     let began = sys::stat_field(&String::from_utf8_lossy(&stat), 22);
     let began = began.ok_or_else(|| fell_back("random numbers", "a process without a time"))?;
     Ok((leader, began, blake3::hash(&line).into()))
-}
-
-/// Replaces what the kernel gave a new program to seed itself with (`AT_RANDOM`).
-#[cfg(target_arch = "x86_64")]
-fn begin(notifier: &mut Notifier, call: &Notification) -> Handled {
-    let auxv = fs::read(format!("{}/auxv", call.pid)).map_err(|_| Failed::Gone)?;
-    notifier.still_there(call)?;
-    let words = auxv.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
-    let words: Vec<_> = words.collect();
-    let found = words.as_chunks::<2>().0.iter().find(|[key, _]| *key == libc::AT_RANDOM);
-    if let Some([_, address]) = found {
-        let mut seed = [0; 16];
-        random(b"AT_RANDOM", 0, 0, &mut seed);
-        notifier.write(call, *address, &seed)?;
-    }
-    Ok(Reply::Continue)
 }

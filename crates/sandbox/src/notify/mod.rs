@@ -21,6 +21,7 @@
 
 mod changes;
 mod chown;
+mod clock;
 mod create;
 mod creds;
 mod entropy;
@@ -29,14 +30,17 @@ mod listing;
 mod machine;
 mod numbers;
 mod place;
+mod program;
 mod records;
 mod stat;
 mod times;
+mod waits;
 mod xattrs;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
+use crate::clock::Clock;
 use crate::command::{Command, Owner};
 use crate::entropy::Entropy;
 use crate::error::{During, Failure};
@@ -47,14 +51,16 @@ use crate::mounts::Root;
 use crate::outcome::Void;
 use crate::rlimits::Shown;
 use crate::stat::Stat;
-use crate::sys::{self, Answer, Notification};
+use crate::sys::{self, Answer, Notification, Parts, Patch};
 
 use changes::Expected;
+use clock::Clocks;
 use creds::Credentials;
 use entropy::Streams;
 pub(crate) use entropy::random;
 use listing::Listings;
 use numbers::Numbers;
+pub(crate) use program::try_replace;
 use records::Records;
 use times::Times;
 
@@ -140,6 +146,10 @@ enum Feature {
     Entropy,
     /// Times, numbers and sizes of files that are the same each time.
     Stat,
+    /// A clock that is the same each time.
+    Clock,
+    /// Any of the last three: what the kernel puts into a new program.
+    Program,
 }
 
 struct Handler {
@@ -168,6 +178,12 @@ fn demanded(ids: Ids, command: &Command) -> Vec<Feature> {
     if command.stat != Stat::Real {
         features.push(Feature::Stat);
     }
+    if command.clock != Clock::Real {
+        features.push(Feature::Clock);
+    }
+    if program::any(program::parts(command)) {
+        features.push(Feature::Program);
+    }
     features
 }
 
@@ -184,6 +200,9 @@ fn handlers(ids: Ids, command: &Command) -> impl Iterator<Item = &'static Handle
         listing::TABLE,
         entropy::TABLE,
         changes::TABLE,
+        clock::TABLE,
+        waits::TABLE,
+        program::TABLE,
     ];
     let demanded = demanded(ids, command);
     tables.into_iter().flatten().filter(move |handler| demanded.contains(&handler.feature))
@@ -239,6 +258,10 @@ pub(crate) struct Notifier {
     expected: Vec<Expected>,
     /// Times of files, if they are to be the same in every run.
     times: Option<Times>,
+    /// What is replaced of a new program.
+    parts: Parts,
+    patch: Option<Patch>,
+    clocks: Option<Clocks>,
     /// Limits that the machine does not give.
     shown: Vec<Shown>,
     voided: Vec<Void>,
@@ -267,6 +290,9 @@ impl Notifier {
         let owners = if ids == Ids::Notify { command.owners.as_slice() } else { &[] };
         let records = Records::new(owners, built, Rc::clone(&host_proc))
             .during(|| "find the links with recorded owners".into())?;
+        let parts = program::parts(command);
+        let patch = program::any(parts).then(|| Patch::new(parts)).transpose();
+        let patch = patch.map_err(|what| Failure::invalid(format!("this kernel has {what}")))?;
         let credentials = Credentials::new(&command.user);
         let (mut numbers, mut times, mut sandbox_proc) = (Numbers::default(), None, 0);
         if let Stat::Fixed { file_time } = command.stat {
@@ -297,6 +323,9 @@ impl Notifier {
             expected: Vec::new(),
             times,
             sandbox_proc,
+            parts,
+            patch,
+            clocks: command.clock.start().map(Clocks::new),
             shown,
             voided: Vec::new(),
         })

@@ -10,6 +10,8 @@ mod memory;
 mod process;
 mod seccomp;
 mod stat;
+mod time;
+mod vdso;
 
 pub(crate) use file::{file_handle, write_error};
 pub(crate) use memory::{read_memory, write_memory};
@@ -23,6 +25,8 @@ pub(crate) use seccomp::{
     reply_with_fd, wake_synchronously,
 };
 pub(crate) use stat::{RawStat, RawStatx, stat_at, statx_at};
+pub(crate) use time::{monotonic, realtime};
+pub(crate) use vdso::{MARK, PASS, Parts, Patch, Words};
 
 use std::io;
 

@@ -14,6 +14,7 @@
 
 mod basics;
 mod capture;
+mod clock;
 mod entropy;
 mod escape;
 mod limits;
@@ -120,6 +121,7 @@ fn run(lab: &Lab, filter: &str) -> usize {
         machine::TESTS,
         entropy::TESTS,
         stat::TESTS,
+        clock::TESTS,
     ]
     .concat();
     let mut failed = 0;
