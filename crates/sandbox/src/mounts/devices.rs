@@ -107,7 +107,8 @@ pub(crate) fn show_machine(command: &Command, proc: &Path, files: &Path) -> Resu
 
 /// Masks what /proc tells or lets change about the machine. `proc` is a fresh mount of it.
 /// `null` is /dev/null in the sandbox, whose mount is read-only, and so are its copies.
-/// A plain user may not write to what belongs to the machine's root anyway, and needs less.
+/// A plain user may not write to what belongs to the machine's root anyway; what every kernel has is mounted for him,
+/// too, so that /proc/mounts says the same.
 pub(crate) fn mask_proc(ids: Ids, proc: &Path, null: &Path) -> Result<(), Failure> {
     let masked =
         ["kcore", "kmsg", "keys", "key-users", "timer_list", "sched_debug", "sysrq-trigger"];
@@ -123,8 +124,10 @@ pub(crate) fn mask_proc(ids: Ids, proc: &Path, null: &Path) -> Result<(), Failur
         | MountFlags::NOSUID
         | MountFlags::NODEV
         | MountFlags::NOEXEC;
-    let protected: &[&str] =
-        if ids == Ids::Full { &["sys", "bus", "fs", "irq", "acpi", "scsi"] } else { &["sys"] };
+    let protected: &[&str] = match ids {
+        Ids::Full => &["sys", "bus", "fs", "irq", "acpi", "scsi"],
+        Ids::Mapped | Ids::Notify => &["sys", "bus", "fs", "irq"],
+    };
     for name in protected {
         let path = proc.join(name);
         match mount_bind(&path, &path) {

@@ -2,9 +2,9 @@
 //!
 //! The first call on an open directory reads all of it and keeps the sorted list; the position of the open file
 //! description, which threads, children and duplicated descriptors share, says which list and where in it:
-//! `number << 24 | index`. So `telldir`, `seekdir` and `rewinddir` do what they do elsewhere.
+//! `number << 24 | index`, in /proc `number << 14 | index`. So `telldir`, `seekdir` and `rewinddir` do what they do elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -21,8 +21,17 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_getdents, When::Always, Feature::Machine, getdents),
 ];
 
-/// Bits of a position that are the index; a directory of more entries is listed as the kernel does.
-const INDEX_BITS: u32 = 24;
+/// How a position is made: bits of the index, and bits of the list's number. A directory of more entries voids the step;
+/// numbers begin again, long after their lists are gone.
+struct Position {
+    index: u32,
+    number: u32,
+}
+
+const POSITION: Position = Position { index: 24, number: 38 };
+
+/// In /proc, where the kernel takes no more than 31 bits.
+const POSITION_OF_PROC: Position = Position { index: 14, number: 17 };
 
 /// Lists that are kept at most: a program that jumps back into an older one finds the directory read anew.
 const KEPT: usize = 1024;
@@ -41,8 +50,11 @@ struct Entry {
 /// Sorted lists by number, from 1: position 0 is where every directory begins.
 #[derive(Default)]
 pub(super) struct Listings {
-    lists: BTreeMap<u64, Vec<Entry>>,
-    last: u64,
+    /// By whether they are of /proc, and number.
+    lists: BTreeMap<(bool, u64), Vec<Entry>>,
+    /// The numbers in the order of reading, and the last of each kind.
+    order: VecDeque<(bool, u64)>,
+    last: [u64; 2],
 }
 
 /// How an entry is laid out.
@@ -77,22 +89,27 @@ fn list(notifier: &mut Notifier, call: &Notification, layout: Layout) -> Handled
     let Ok(position) = seek(&directory, SeekFrom::Current(0)) else {
         return Err(Failed::Unresolved); // no directory
     };
-    let (mut number, mut index) = (position >> INDEX_BITS, position & ((1 << INDEX_BITS) - 1));
-    if !notifier.listings.lists.contains_key(&number) {
+    let of_proc = rustix::fs::fstatfs(&directory)?.f_type == libc::PROC_SUPER_MAGIC;
+    let Position { index: bits, number: most } = if of_proc { POSITION_OF_PROC } else { POSITION };
+    let (mut number, mut index) = (position >> bits, position & ((1 << bits) - 1));
+    if !notifier.listings.lists.contains_key(&(of_proc, number)) {
         if number == 0 {
             index = 0;
         }
         let Some(mut entries) = read(&directory)? else { return Err(Failed::Unresolved) };
+        if entries.len() >= 1 << bits {
+            return Err(fell_back("the order of a directory", "it has too many entries"));
+        }
         if notifier.times.is_some() {
             notifier.number(&directory, &mut entries)?;
         }
-        number = notifier.listings.keep(entries);
+        number = notifier.listings.keep(entries, of_proc, most);
     }
-    let entries = &notifier.listings.lists[&number];
+    let entries = &notifier.listings.lists[&(of_proc, number)];
     let mut bytes = Vec::new();
     let first = usize::try_from(index).unwrap_or(usize::MAX);
     for entry in entries.iter().skip(first) {
-        let next = number << INDEX_BITS | (index + 1);
+        let next = number << bits | (index + 1);
         if !entry.put(&mut bytes, next, layout, room) {
             break;
         }
@@ -101,7 +118,7 @@ fn list(notifier: &mut Notifier, call: &Notification, layout: Layout) -> Handled
     if bytes.is_empty() && first < entries.len() {
         return Err(Failed::Errno(libc::EINVAL)); // not even one fits
     }
-    seek(&directory, SeekFrom::Start(number << INDEX_BITS | index))
+    seek(&directory, SeekFrom::Start(number << bits | index))
         .map_err(|error| fell_back("the order of a directory", error))?;
     let value = i64::try_from(bytes.len()).unwrap_or(0);
     Ok(Reply::Write { address, bytes, value })
@@ -127,17 +144,22 @@ impl Notifier {
 }
 
 impl Listings {
-    fn keep(&mut self, entries: Vec<Entry>) -> u64 {
-        self.last += 1;
-        self.lists.insert(self.last, entries);
-        if self.lists.len() > KEPT {
-            self.lists.pop_first();
+    fn keep(&mut self, entries: Vec<Entry>, of_proc: bool, bits: u32) -> u64 {
+        let last = &mut self.last[usize::from(of_proc)];
+        *last = (*last % ((1 << bits) - 1)) + 1;
+        let key = (of_proc, *last);
+        self.lists.insert(key, entries);
+        self.order.push_back(key);
+        if self.order.len() > KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.lists.remove(&oldest);
         }
-        self.last
+        key.1
     }
 }
 
-/// All entries of a directory, sorted; none if it is no directory, or larger than positions can tell.
+/// All entries of a directory, sorted; none if it is no directory.
 fn read(directory: &OwnedFd) -> Result<Option<Vec<Entry>>, Failed> {
     seek(directory, SeekFrom::Start(0))?;
     let mut buffer = Vec::with_capacity(1 << 16);
@@ -155,9 +177,6 @@ fn read(directory: &OwnedFd) -> Result<Option<Vec<Entry>>, Failed> {
             kind,
             name: entry.file_name().to_bytes().to_vec(),
         });
-    }
-    if entries.len() >= 1 << INDEX_BITS {
-        return Err(fell_back("the order of a directory", "it has too many entries"));
     }
     entries.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(Some(entries))

@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("directories_by_telldir", directories_by_telldir),
     ("directories_shared", directories_shared),
     ("directories_large", directories_large),
+    ("directories_of_proc", directories_of_proc),
     ("directories_old_call", directories_old_call),
 ];
 
@@ -118,6 +119,19 @@ fn of_file_systems(lab: &Lab) {
     assert_eq!(
         lab.run(&fixed(lab.perl(script))).text(),
         format!("{} 4096 16777216 12582912", 0x794c_7630)
+    );
+}
+
+/// However many directories were read before: the kernel takes small positions there only.
+fn directories_of_proc(lab: &Lab) {
+    let script = "for (1..300) { opendir D, '/bin' or die; readdir D; closedir D } opendir D, '/proc/self/fd' or die; \
+                  my @all = grep !/^\\./, readdir D; print @all > 2 ? 'all' : 'few'; opendir D, '/proc' or die; \
+                  my $at; while (my $f = readdir D) { $at = telldir D if $f eq 'meminfo' } seekdir D, $at; print ' ', readdir D";
+    let text = lab.run(&fixed(lab.perl(script))).text();
+    let after = text.strip_prefix("all ").unwrap_or(&text);
+    assert!(
+        after.starts_with("misc") || after.starts_with("modules") || after.starts_with("mounts"),
+        "{text}"
     );
 }
 
