@@ -4,6 +4,7 @@ mod app;
 mod buildkit;
 mod chain;
 mod debian;
+mod determinism;
 mod layer;
 pub(crate) mod packages;
 mod timing;
@@ -37,15 +38,18 @@ type Measure = fn(&Bench) -> Result<Vec<Row>, String>;
 pub(crate) fn bench(names: &[String]) -> Result<(), String> {
     setup::install(&PEERS)?;
     let bench = Bench::new()?;
-    let all: [(&str, Measure); 4] = [
+    let all: [(&str, Measure); 5] = [
         ("app", app::app),
         ("debian", debian::debian),
         ("chain", chain::chain),
         ("layer", layer::layer),
+        ("determinism", determinism::determinism),
     ];
     for name in names {
         if name != "start" && all.iter().all(|(known, _)| known != name) {
-            return Err(format!("No benchmark `{name}`: app, debian, chain, layer, start"));
+            return Err(format!(
+                "No benchmark `{name}`: app, debian, chain, layer, determinism, start"
+            ));
         }
     }
     let wanted = |name: &str| names.is_empty() || names.iter().any(|other| other == name);

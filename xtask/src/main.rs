@@ -23,10 +23,11 @@ usage: cargo xtask VERB [ARGUMENT..]
   test [ARG..]   installs what the tests need (as root, on Debian), then runs every test
   repro [--full] [EXAMPLE..]
                  the reproducibility matrix: one digest for each example, however it is built;
-                 --full: what must not matter one thing at a time, not several together
+                 --full: what must not matter one thing at a time, not several together;
+                 `real`: programs as people build them, whole build directories
   oracle [PART..] [--full] [--verbose]
                  Debian's own tools give the same: roots, packages (with --full), choices
-  bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, start
+  bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, determinism, start
   fuzz [TARGET..] [--seconds N]
                  every parser of foreign bytes under libFuzzer, for a minute each
   ci             check and test, as CI runs them";
