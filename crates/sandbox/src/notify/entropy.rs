@@ -3,8 +3,9 @@
 //! Each process has a stream of its own, found by its command line and by how many processes with that command line
 //! have asked before it: neither process ids nor what else runs at the time is in it. Nothing of it is secret.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unsigned};
 use crate::filter::When;
@@ -42,9 +43,48 @@ pub(super) struct Streams {
     asked: BTreeMap<[u8; 32], u64>,
     /// The number of each process among them, and how far it is.
     at: BTreeMap<Process, (u64, u64)>,
+    /// Threads that began a program: each is its process's first.
+    leaders: BTreeSet<u32>,
+    /// Threads that asked lately, each with a file of its own in /proc, which cannot be read when it is gone.
+    recent: BTreeMap<u32, (File, Process)>,
 }
 
+/// Threads that are kept in mind.
+const RECENT: usize = 64;
+
 impl Streams {
+    /// Takes note that a thread has begun a program.
+    pub(super) fn begin(&mut self, thread: u32) {
+        self.leaders.insert(thread);
+        self.recent.remove(&thread);
+    }
+
+    /// Who a thread belongs to, as the host's /proc says, in which we stand.
+    fn process(&mut self, thread: u32) -> Result<Process, Failed> {
+        if let Some((alive, process)) = self.recent.get(&thread)
+            && alive.read_at(&mut [0; 16], 0).is_ok()
+        {
+            return Ok(*process);
+        }
+        let gone = |_| Failed::Gone;
+        let leader = match self.leaders.get(&thread) {
+            Some(leader) => *leader,
+            None => sys::leader(thread).map_err(gone)?,
+        };
+        let alive = File::open(format!("{thread}/comm")).map_err(gone)?;
+        let line = fs::read(format!("{leader}/cmdline")).map_err(gone)?;
+        let stat = fs::read(format!("{leader}/stat")).map_err(gone)?;
+        // The time of its beginning is field 22.
+        let began = sys::stat_field(&String::from_utf8_lossy(&stat), 22);
+        let began = began.ok_or_else(|| fell_back("random numbers", "a process without a time"))?;
+        let process = (leader, began, blake3::hash(&line).into());
+        if self.recent.len() >= RECENT {
+            self.recent.clear();
+        }
+        self.recent.insert(thread, (alive, process));
+        Ok(process)
+    }
+
     /// The next bytes of a process.
     fn fill(&mut self, process: Process, to: &mut [u8]) {
         let (_, _, name) = process;
@@ -66,20 +106,8 @@ fn getrandom(notifier: &mut Notifier, call: &Notification) -> Handled {
     }
     let length = length.min(MOST);
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-    let process = process(call.pid)?;
+    let process = notifier.streams.process(call.pid)?;
     notifier.still_there(call)?;
     notifier.streams.fill(process, &mut bytes);
     Ok(Reply::Write { address, bytes, value: length.cast_signed() })
-}
-
-/// Who a thread belongs to, as the host's /proc says, in which we stand.
-fn process(thread: u32) -> Result<Process, Failed> {
-    let gone = |_| Failed::Gone;
-    let leader = sys::leader(thread).map_err(gone)?;
-    let line = fs::read(format!("{leader}/cmdline")).map_err(gone)?;
-    let stat = fs::read(format!("{leader}/stat")).map_err(gone)?;
-    // The time of its beginning is field 22.
-    let began = sys::stat_field(&String::from_utf8_lossy(&stat), 22);
-    let began = began.ok_or_else(|| fell_back("random numbers", "a process without a time"))?;
-    Ok((leader, began, blake3::hash(&line).into()))
 }

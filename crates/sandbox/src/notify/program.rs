@@ -94,6 +94,7 @@ fn begin(notifier: &mut Notifier, call: &Notification) -> Handled {
         super::random(b"AT_RANDOM", 0, 0, &mut seed);
         notifier.write(call, address, &seed)?;
     }
+    notifier.streams.begin(call.pid);
     if let Some(clocks) = &mut notifier.clocks {
         clocks.waits.forget(call.pid);
     }
