@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command as Program, Stdio};
 use std::time::{Duration, Instant};
 
-use reimage_sandbox::{Command, IdsSetting, Machine, Streams, UpperOn};
+use reimage_sandbox::{Clock, Command, IdsSetting, Machine, Streams, UpperOn};
 
 const ROUNDS: usize = 200;
 
@@ -25,7 +25,7 @@ fn main() {
     let null = fs::File::open("/dev/null").expect("/dev/null");
     let streams = Streams { input: null.as_fd(), output: null.as_fd(), error: null.as_fd() };
     let mut count = 0;
-    let mut ours = |upper, machine, remove| {
+    let mut ours = |upper, machine, clock, remove| {
         count += 1;
         let scratch = dir.path().join(format!("s{count}"));
         fs::create_dir(&scratch).expect("a scratch directory");
@@ -33,6 +33,7 @@ fn main() {
         command.lowers = vec![root.clone()];
         command.upper = upper;
         command.machine = machine;
+        command.clock = clock;
         let begun = Instant::now();
         let outcome = zygote.run(&command, streams).expect("a sandbox");
         assert!(outcome.succeeded(), "{outcome:?}");
@@ -59,14 +60,16 @@ fn main() {
         Program::new(root.join("bin/true")).status().expect("true");
         begun.elapsed()
     };
-    let (mut disk, mut memory, mut fixed, mut whole, mut peer, mut none) =
-        (vec![], vec![], vec![], vec![], vec![], vec![]);
+    let (mut disk, mut memory, mut fixed, mut clock, mut whole, mut peer, mut none) =
+        (vec![], vec![], vec![], vec![], vec![], vec![], vec![]);
     let in_memory = UpperOn::Memory { spill: u64::MAX };
     for _ in 0..ROUNDS {
-        disk.push(ours(UpperOn::Disk, Machine::Real, false));
-        memory.push(ours(in_memory, Machine::Real, false));
-        fixed.push(ours(in_memory, Machine::Fixed { cpus: 4, booted: 0 }, false));
-        whole.push(ours(UpperOn::Disk, Machine::Real, true));
+        disk.push(ours(UpperOn::Disk, Machine::Real, Clock::Real, false));
+        memory.push(ours(in_memory, Machine::Real, Clock::Real, false));
+        let machine = Machine::Fixed { cpus: 4, booted: 0 };
+        fixed.push(ours(in_memory, machine, Clock::Real, false));
+        clock.push(ours(in_memory, machine, Clock::Fixed { start: 0 }, false));
+        whole.push(ours(UpperOn::Disk, Machine::Real, Clock::Real, true));
         peer.extend(bwrap());
         none.push(bare());
     }
@@ -78,6 +81,7 @@ fn main() {
         ("upper on disk", &mut disk),
         ("upper in memory", &mut memory),
         ("the same, the baseline's machine", &mut fixed),
+        ("the same, and its clock", &mut clock),
         ("on disk and removed", &mut whole),
     ] {
         let (middle, least) = (median(times), times.first().copied().unwrap_or_default());
