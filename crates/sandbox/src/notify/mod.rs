@@ -8,8 +8,7 @@
 //! **Rules for `Continue`** (the kernel executes the call as it stands; any other use voids the result): the call's
 //! effect under the kernel's own rules is already right (root creating a file outside of setgid directories,
 //! `chroot`, an attribute that is not ours, the first call of a program whose seed is replaced, a write that is
-//! counted), or the path could
-//! not be resolved, so that the kernel fails the call with its own errno. An error that the program did not ask for
+//! counted, a call that waits), or the path could not be resolved, so that the kernel fails the call with its own errno. An error that the program did not ask for
 //! (no memory, no descriptor left, an I/O error) is never passed on as an answer: it voids the result, too.
 //!
 //! **Known limits** of one id: modes bind a process that is root no more where it makes files, opens existing ones
