@@ -5,16 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use reimage_castore::{Clock, Demands};
+use reimage_castore::Demands;
 
-/// The version in force. 0 is a preview: steps see the machine's clock, which version 1 makes fixed.
-pub const VERSION: u32 = 0;
+/// The version in force. Of 0, a preview, steps saw the machine's clock.
+pub const VERSION: u32 = 1;
 
 /// F, the file time of the baseline in seconds since 1970: 2026-11-01T00:00:00Z.
 pub const FILE_TIME: i64 = 1_793_491_200;
 
 /// What a step demands that says nothing.
-pub(crate) const DEMANDS: Demands = Demands { clock: Clock::Real, ..Demands::FIXED };
+pub(crate) const DEMANDS: Demands = Demands::FIXED;
 
 /// Processors that a step sees that says nothing.
 pub(crate) const CPUS: u32 = 4;

@@ -6,7 +6,7 @@
 //! | operation | what enters |
 //! |---|---|
 //! | every | the name and version of the operation, such as `copy-1` |
-//! | `run-0.1` | root: digests of the diffs it stands on, lowest first · inputs: path and digest of each tree · argv · env · working directory · user as written · outputs · exclude · platform · baseline · demands: clock, entropy, stat · cpus · digest of the lock entry of a recording |
+//! | `run-1` | root: digests of the diffs it stands on, lowest first · inputs: path and digest of each tree · argv · env · working directory · user as written · outputs · exclude · platform · baseline · demands: clock, entropy, stat · cpus · digest of the lock entry of a recording |
 //! | `fetch-1` | SHA-256 of the file |
 //! | `copy-1` | from: kind and digest of each, lowest first · path · to · include · exclude · chown · chmod · mtime |
 //! | `unpack-1` | SHA-256 of the archive · strip |
@@ -240,7 +240,7 @@ impl Action {
     /// The name and version of the operation; a change of what it makes of equal inputs moves the number.
     pub const fn operation(&self) -> &'static str {
         match self {
-            Self::Run(_) => "run-0.1",
+            Self::Run(_) => "run-1",
             Self::Fetch(_) => "fetch-1",
             Self::Copy(_) => "copy-1",
             Self::Unpack(_) => "unpack-1",

@@ -50,6 +50,9 @@ pub(crate) const PROCESSOR_TIME: u64 = 1_000_000;
 /// One read of processor time counts as so many of another clock: each is a system call.
 pub(crate) const PROCESSOR_READ: u64 = 64;
 
+/// `CLOCK_REALTIME` when a step begins, in nanoseconds after its start: later than all file times of that second.
+pub(crate) const BEGINS_AT: u32 = 10_000_000;
+
 /// `CLOCK_MONOTONIC` when a step begins, in nanoseconds.
 pub(crate) const BOOTED_FOR: u64 = UPTIME * 1_000_000_000;
 

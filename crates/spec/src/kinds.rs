@@ -236,12 +236,10 @@ fn run(fields: &mut Fields) -> Option<Content> {
 
 /// `'fixed`, `'real`, or a date at which time begins.
 fn clock(fields: &mut Fields, value: &Value) -> Result<Clock, Fault> {
-    let clock = if value.value.as_enum_tag().is_some() {
-        tag(&[("fixed", Clock::Fixed), ("real", Clock::Real)])(fields, value)?
-    } else {
-        Clock::At(date(fields, value)?)
-    };
-    if clock == Clock::Real { Ok(clock) } else { Err(later(fields, value, "a fixed `clock`")) }
+    if value.value.as_enum_tag().is_some() {
+        return tag(&[("fixed", Clock::Fixed), ("real", Clock::Real)])(fields, value);
+    }
+    date(fields, value).map(Clock::At)
 }
 
 /// `'fixed` or `'real`.

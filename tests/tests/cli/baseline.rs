@@ -1,7 +1,6 @@
 //! What a step sees of the machine that it runs on. **This text moves only together with `baseline::VERSION`**: two
 //! machines that show a step different things make different images under one key.
 //!
-//! Baseline 0 lets a step see the machine's clock, which is not here.
 //! What is of the kernel and nothing of ours is not here: numbers of processes that others have started, /proc/PID/stat,
 //! names of file systems of the host.
 
@@ -33,6 +32,7 @@ echo "== network"; b ip addr 2>&1
 echo "== processes"; b ps | b head -2
 echo "== machine"; b uname -a; b nproc; for f in version uptime loadavg swaps sys/kernel/random/boot_id sys/kernel/osrelease; do b cat /proc/$f; done
 for f in cpuinfo meminfo stat; do b cat /proc/$f | b md5sum; done; b free | b sed 's/  */ /g'
+echo "== clock"; b date '+%F %T %Z'; b date +%s; b sleep 2; b date '+%F %T'; b cat /proc/uptime
 echo "== random numbers"; b od -An -tx1 -N8 /dev/random; b od -An -tx1 -N8 /dev/urandom; b cat /proc/sys/kernel/random/uuid; b mktemp -u /tmp/XXXXXXXX
 echo "== directories"; b mkdir /d; for n in c a b; do : > /d/$n; done; b ln /d/a /d/z; b mkdir /d/e; b find /d
 echo "== inodes"; b stat -c '%i %h %s %b %B %d %X %Y %Z %n' / /bin /d /d/a /d/z /d/e
@@ -42,9 +42,9 @@ echo "== file systems"; for f in / /tmp /dev/shm; do b stat -f -c '%n %b %f %a %
 
 /// Two runs show the same, and what they show has a number.
 #[test]
-fn baseline_0() {
+fn baseline_1() {
     let source = include_str!("../../../crates/build/src/baseline.rs");
-    assert!(source.contains("pub const VERSION: u32 = 0;"), "another baseline shows another text: name this test after it");
+    assert!(source.contains("pub const VERSION: u32 = 1;"), "another baseline shows another text: name this test after it");
     let env = TestEnv::new();
     env.programs(&["busybox"]).file("spec.ncl", PROBE).file("probe", SCRIPT);
     let _ = env.reimage(["build", "steps.probe"]).expect(0);
@@ -191,6 +191,11 @@ fn baseline_0() {
     Mem: 8388608 2097152 6291456 0 0 6291456
     -/+ buffers/cache: 2097152 6291456
     Swap: 0 0 0
+    == clock
+    2026-11-01 00:00:00 UTC
+    1793491200
+    2026-11-01 00:00:02
+    1000000.00 4000000.00
     == random numbers
      2c 84 3f e1 c1 d0 77 47
      2c 84 3f e1 c1 d0 77 47
@@ -211,7 +216,7 @@ fn baseline_0() {
     602683191 2 0 0 512 16 1793491200 1793491200 1793491200 /d/z
     538965927 1 4096 8 512 16 1793491200 1793491200 1793491200 /d/e
     == times of files
-    2026-11-01 00:00:00.206069322 +0000 2026-11-01 00:00:00.206069322 +0000 2026-11-01 00:00:00.206069322 +0000 /
+    2026-11-01 00:00:00.005028421 +0000 2026-11-01 00:00:00.005028421 +0000 2026-11-01 00:00:00.005028421 +0000 /
     2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 /bin
     2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 2026-11-01 00:00:00.000000001 +0000 /bin/busybox
     2026-11-01 00:00:00.000000003 +0000 2026-11-01 00:00:00.000000003 +0000 2026-11-01 00:00:00.000000003 +0000 /d/a

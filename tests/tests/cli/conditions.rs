@@ -45,6 +45,34 @@ fn entropy() {
 }
 
 #[test]
+fn clock() {
+    let env = env(
+        r#"    fixed | re.Run = { from = root, script = "date '+%F %T'; sleep 3; date '+%F %T'; echo $SOURCE_DATE_EPOCH" },
+    day | re.Run = { from = root, script = "date '+%F %T' > /d; cat /d; grep btime /proc/stat; stat -c %y /d", clock = "2026-01-31T12:00:00Z" },
+    seconds | re.Run = { from = root, script = "date +%s", clock = 86400 },
+    real | re.Run = { from = root, script = "date +%s", clock = 'real },"#,
+    );
+    env.programs(&["date", "sleep", "stat"]);
+    assert_snapshot!(log(&env, "steps.fixed"), @"
+    2026-11-01 00:00:00
+    2026-11-01 00:00:03
+    1793491200
+    ");
+    // Times of files do not follow.
+    assert_snapshot!(log(&env, "steps.day"), @"
+    2026-01-31 12:00:00
+    btime 1768860800
+    2026-11-01 00:00:00.000000002 +0000
+    ");
+    assert_snapshot!(log(&env, "steps.seconds"), @"86400");
+    let real: u64 = log(&env, "steps.real").trim().parse().expect("a number");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("it is later").as_secs();
+    assert!((now - 600..=now).contains(&real), "{real} is not about {now}");
+    let said = env.reimage(["shell", "-q", "steps.day", "--", "date", "+%F"]).expect(0);
+    assert_snapshot!(said.out(), @"2026-01-31");
+}
+
+#[test]
 fn an_image_says_what_is_real_in_it() {
     let env = TestEnv::new();
     env.programs(&["sh", "cat"]).file(
@@ -55,7 +83,7 @@ fn an_image_says_what_is_real_in_it() {
     root | re.Copy = { from = re.local { path = "root" } },
     key | re.Run = { from = root, script = "cat /proc/sys/kernel/random/uuid > /key", entropy = 'real, stat = 'real },
     below | re.Run = { from = [root, key], script = "echo x > /x" },
-    beside | re.Run = { from = root, script = "echo y > /y", entropy = 'real },
+    beside | re.Run = { from = root, script = "echo y > /y", clock = 'real },
   },
   images = {
     real | re.Image = { layers = [steps.below] },

@@ -34,7 +34,7 @@ impl Action {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut d = Decoder::new(bytes, MAGIC)?;
         let action = match d.text()? {
-            "run-0.1" => Self::Run(decode_run(&mut d)?),
+            "run-1" => Self::Run(decode_run(&mut d)?),
             "fetch-1" => Self::Fetch(Sha256::from_bytes(d.raw32()?)),
             "copy-1" => Self::Copy(decode_copy(&mut d)?),
             "unpack-1" => Self::Unpack(UnpackAction {

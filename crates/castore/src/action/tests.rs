@@ -200,8 +200,8 @@ fn golden_digests() {
     assert_eq!(
         digests,
         [
-            "76f6c98097bb85c0bd6276c68a928ecc4d7820a3f07e750dea8a233c7393a353",
-            "f0a9ce823f1cae62ecb78127aa2a4dddf2eb4af64fab0d56ccadf99f31c8901d",
+            "7271e9a42a7e9c7f10dc16cf29787919f9a5e93a25665031a84acb015f6931b8",
+            "dcad8b730047d46f33e637876e7274bd13b7b8a62ce80dc0fef5a510e4ffaed2",
             "1391dce16d54b8d3a77803267fed1b9afc0983ef91bfcbf6ae1c94920a0d914d",
             "4af4a761fbdfec8cd49290ecc256abd7fe121349a48699655215349fa828d3f9",
             "8df4d83b40ccbf7fcee85c08990faeec65e8893e9df302c7b3465115ab52e0de",

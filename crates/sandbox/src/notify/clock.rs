@@ -12,8 +12,8 @@ use super::program::{Auxiliary, Memory};
 use super::waits::{Waits, nanoseconds};
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, int, on};
 use crate::clock::{
-    BOOTED_FOR, COARSE, COARSE_ONES, MONOTONIC, PROCESSOR, PROCESSOR_READ, PROCESSOR_TIME,
-    REALTIME, SHORT, ahead,
+    BEGINS_AT, BOOTED_FOR, COARSE, COARSE_ONES, MONOTONIC, PROCESSOR, PROCESSOR_READ,
+    PROCESSOR_TIME, REALTIME, SHORT, ahead,
 };
 use crate::filter::When;
 use crate::sys::{self, MARK, Notification, Words};
@@ -80,7 +80,7 @@ impl Clocks {
             ask: u64::from(self.waits.anybody()),
             counter,
             start: self.start,
-            real: self.slept,
+            real: u64::from(BEGINS_AT) + self.slept,
             monotonic: BOOTED_FOR + self.slept,
             seen: self.slept,
             ..Words::default()

@@ -12,14 +12,16 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 
 use super::numbers::word;
 use super::{Failed, unresolved};
+use crate::clock::BEGINS_AT;
 use crate::stat::now;
 use crate::sys::RawStatx;
 
 /// The number of the first file that a step writes.
 const FIRST: u32 = 2;
 
-/// Numbers are nanoseconds of one second.
-const LAST: u32 = 999_999_999;
+/// Numbers are nanoseconds of the second F: less than those at which the step's clock begins, or every file would be from
+/// the future.
+const LAST: u32 = BEGINS_AT - 1;
 
 /// What the step has written.
 pub(super) struct Times {
