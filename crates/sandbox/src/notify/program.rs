@@ -44,7 +44,7 @@ pub(super) struct Auxiliary(Vec<u64>);
 impl Auxiliary {
     /// That of a process, named as the /proc that it is in names it.
     pub(super) fn of(process: &str) -> Result<Self, Failed> {
-        let bytes = fs::read(format!("{process}/auxv")).map_err(|_| Failed::Gone)?;
+        let bytes = fs::read(format!("{process}/auxv")).map_err(|error| error_of(&error))?;
         let words = bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_ne_bytes(*bytes));
         Ok(Self(words.collect()))
     }
@@ -73,11 +73,11 @@ impl Memory {
     }
 }
 
-/// A memory that has ended reads and writes nothing.
+/// A memory that has ended reads and writes nothing, and a process without one belongs to a root that is not ours.
 fn error_of(error: &io::Error) -> Failed {
     match (error.kind(), error.raw_os_error()) {
         (io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero, _)
-        | (_, Some(libc::ESRCH | libc::ENOENT)) => Failed::Gone,
+        | (_, Some(libc::ESRCH | libc::ENOENT | libc::EACCES)) => Failed::Gone,
         _ => fell_back("a program's memory", error),
     }
 }

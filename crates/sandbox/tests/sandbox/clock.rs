@@ -13,6 +13,7 @@ use crate::tools::Lab;
 pub(crate) const TESTS: &[Test] = &[
     ("clock_is_the_step_s", is_the_step_s),
     ("clock_moves_as_programs_wait", moves_as_programs_wait),
+    ("clock_of_many_threads", of_many_threads),
     ("clock_in_languages", in_languages),
     ("clock_without_a_library", without_a_library),
     ("clock_beside_random_addresses", beside_random_addresses),
@@ -148,6 +149,12 @@ fn moves_as_programs_wait(lab: &Lab) {
             });
         }
     });
+}
+
+/// Deadlines of many threads at once, between forks, vforks and an exec by one of them: none is missed, no clock goes
+/// back and no memory is written over.
+fn of_many_threads(lab: &Lab) {
+    assert_eq!(c(lab, include_str!("clock/threads.c")), "bad 0\nbad 0\n");
 }
 
 /// Builds a program in a directory.

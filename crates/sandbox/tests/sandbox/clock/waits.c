@@ -1,3 +1,4 @@
+/* Each call that waits, and what it moves: CLOCK_REALTIME and CLOCK_MONOTONIC, in nanoseconds. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
