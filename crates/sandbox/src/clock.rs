@@ -37,18 +37,19 @@ pub(crate) const COARSE_ONES: [u32; 2] = [5, 6];
 /// The resolution that they have, in nanoseconds; every other clock has 1.
 pub(crate) const COARSE: u32 = 4_000_000;
 
-/// So many reads of a process show the same time: more than a program makes that does not wait for time to pass.
-pub(crate) const FROZEN_READS: u64 = 1 << 14;
+/// So many reads of a process show the same time: more than a program makes that does not wait for time to pass (a build
+/// by Go makes tens of thousands, and how many is a race).
+pub(crate) const FROZEN_READS: u64 = 1 << 20;
 
 /// After q times as many, the clocks of a process are ahead by q² times these nanoseconds, so that waiting in a loop
-/// ends: 30 s after 25 million reads.
-pub(crate) const ACCELERATION: u64 = 13_000;
+/// ends: 30 s after 21 million reads.
+pub(crate) const ACCELERATION: u64 = 75_000_000;
 
 /// What a process has used of a processor, in nanoseconds, before [`ACCELERATION`].
 pub(crate) const PROCESSOR_TIME: u64 = 1_000_000;
 
-/// One read of processor time counts as so many of another clock: each is a system call.
-pub(crate) const PROCESSOR_READ: u64 = 64;
+/// One read by a system call, as each of processor time is, counts as so many: it takes longer.
+pub(crate) const CALL_READ: u64 = 64;
 
 /// `CLOCK_REALTIME` when a step begins, in nanoseconds after its start: later than all file times of that second.
 pub(crate) const BEGINS_AT: u32 = 10_000_000;

@@ -13,7 +13,9 @@ use super::create::split;
 use super::numbers::Identity;
 use super::place::{Place, open_path};
 use super::stat::path_of;
-use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unresolved};
+use super::{
+    Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unresolved, unsigned,
+};
 use crate::filter::When;
 use crate::sys::{self, Notification, RawStatx};
 
@@ -227,6 +229,9 @@ fn rename(notifier: &mut Notifier, call: &Notification) -> Handled {
 }
 
 fn rename_at(notifier: &mut Notifier, call: &Notification) -> Handled {
+    if call.nr == libc::SYS_renameat2 && unsigned(call.args[4]) & libc::RENAME_EXCHANGE != 0 {
+        return seen(notifier, call);
+    }
     gone(notifier, call, call.args[2], call.args[3])
 }
 

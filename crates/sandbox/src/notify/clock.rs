@@ -12,8 +12,8 @@ use super::program::{Auxiliary, Memory};
 use super::waits::{Waits, nanoseconds};
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, int, on};
 use crate::clock::{
-    BEGINS_AT, BOOTED_FOR, COARSE, COARSE_ONES, MONOTONIC, PROCESSOR, PROCESSOR_READ,
-    PROCESSOR_TIME, REALTIME, SHORT, ahead,
+    BEGINS_AT, BOOTED_FOR, CALL_READ, COARSE, COARSE_ONES, MONOTONIC, PROCESSOR, PROCESSOR_TIME,
+    REALTIME, SHORT, ahead,
 };
 use crate::filter::When;
 use crate::sys::{self, MARK, Notification, Words};
@@ -204,7 +204,9 @@ impl Notifier {
         let mut face = self.face(call)?;
         self.after_wait(call, kind, &mut face);
         let now = face.now(kind);
-        self.write(call, face.words.counter, &(face.reads + 1).to_ne_bytes())?;
+        // While a wait is looked at, those come here that would have read by themselves.
+        let count = if face.words.ask == 0 { CALL_READ } else { 1 };
+        self.write(call, face.words.counter, &face.reads.wrapping_add(count).to_ne_bytes())?;
         if face.words.ask != 0 && !self.must_ask(call, &mut face)? {
             face.words.ask = 0;
         }
@@ -281,7 +283,7 @@ fn gettime(notifier: &mut Notifier, call: &Notification) -> Handled {
         }
         number if PROCESSOR.contains(&number) || clock < 0 => {
             let reads = notifier.clocks().processor.entry(call.pid).or_default();
-            *reads += PROCESSOR_READ;
+            *reads += CALL_READ;
             let now = PROCESSOR_TIME + ahead(*reads);
             ((now / SECOND).cast_signed(), now % SECOND)
         }
