@@ -21,8 +21,24 @@ impl TestEnv {
     /// Runs `reimage` as a user who has one id and no privileges: the tester, unless that is root.
     #[must_use = "snapshot what it prints, or assert its exit status"]
     pub fn as_plain_user<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Ran {
+        self.as_plain_user_by(&[], arguments)
+    }
+
+    /// The same, run by a program with these arguments, such as `nice`.
+    #[must_use = "snapshot what it prints, or assert its exit status"]
+    pub fn as_plain_user_by<A: AsRef<OsStr>>(
+        &self,
+        by: &[&str],
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Ran {
+        let template = self.command();
         if !is_root() {
-            return self.reimage(arguments);
+            let reimage = binary().to_str().expect("its path is text");
+            let words: Vec<_> = by.iter().chain([&reimage]).collect();
+            let mut command = Command::new(words[0]);
+            command.args(&words[1..]).args(arguments).env_clear().current_dir(self.path(""));
+            command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            return self.run(&mut command);
         }
         own(self.root());
         // The binary may lie where only root may look.
@@ -32,10 +48,9 @@ impl TestEnv {
         let copied = Command::new("cp").arg(binary()).arg(&reimage).status().expect("it runs");
         assert!(copied.success(), "a file can be copied");
         fs_err::set_permissions(open.path(), PermissionsExt::from_mode(0o755)).expect("ours");
-        let template = self.command();
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={PLAIN}"), format!("--regid={PLAIN}")]);
-        command.arg("--clear-groups").arg(&reimage).args(arguments);
+        command.arg("--clear-groups").args(by).arg(&reimage).args(arguments);
         command.env_clear().current_dir(self.path(""));
         command.envs(template.get_envs().filter_map(|(name, value)| Some((name, value?))));
         self.run(&mut command)
