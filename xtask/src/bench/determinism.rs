@@ -41,7 +41,7 @@ const WORK: [(&str, &str, &str); 5] = [
 const REAL: &str = "clock = 'real, entropy = 'real, stat = 'real,";
 const WAYS: [(&str, &str); 3] = [("real", REAL), ("nostat", "stat = 'real,"), ("fixed", "")];
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 pub(super) fn determinism(bench: &Bench) -> Result<Vec<Row>, String> {
     let project = bench.at("determinism")?;
