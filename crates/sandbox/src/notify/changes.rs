@@ -11,7 +11,7 @@ use rustix::fs::{CWD, readlinkat};
 
 use super::create::split;
 use super::numbers::Identity;
-use super::place::{Place, open_path};
+use super::place::{HERE, Place, open_path};
 use super::stat::path_of;
 use super::{
     Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unresolved, unsigned,
@@ -42,8 +42,6 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_rmdir, When::Always, Feature::Stat, unlink),
     on(libc::SYS_unlinkat, When::Always, Feature::Stat, unlink_at),
 ];
-
-const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
 /// What may wait to be seen; beyond, the oldest never came to be.
 const WAITING: usize = 64;
@@ -176,7 +174,11 @@ impl Notifier {
 }
 
 /// What a path names.
-fn look(directory: BorrowedFd<'_>, path: &CStr, flags: i32) -> std::io::Result<RawStatx> {
+pub(super) fn look(
+    directory: BorrowedFd<'_>,
+    path: &CStr,
+    flags: i32,
+) -> std::io::Result<RawStatx> {
     let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     sys::statx_at(directory, path, flags, wanted)
 }

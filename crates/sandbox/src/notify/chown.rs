@@ -2,6 +2,8 @@
 
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 
+#[cfg(target_arch = "x86_64")]
+use super::place::HERE;
 use super::place::{Place, fd_place};
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, int, on, unresolved, unsigned};
 use crate::filter::When;
@@ -15,9 +17,6 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_fchown, When::Always, Feature::Ownership, fchown),
     on(libc::SYS_fchownat, When::Always, Feature::Ownership, fchownat),
 ];
-
-#[cfg(target_arch = "x86_64")]
-const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
 #[cfg(target_arch = "x86_64")]
 fn chown(notifier: &mut Notifier, call: &Notification) -> Handled {

@@ -11,6 +11,8 @@ use rustix::fs::{
 };
 
 use super::creds::Who;
+#[cfg(target_arch = "x86_64")]
+use super::place::HERE;
 use super::place::{At, Place};
 use super::{
     Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on, unresolved, unsigned,
@@ -60,9 +62,6 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_mknod, When::Always, Feature::Stat, mknod),
     on(libc::SYS_mknodat, When::Always, Feature::Stat, mknod_at),
 ];
-
-#[cfg(target_arch = "x86_64")]
-const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
 #[cfg(target_arch = "x86_64")]
 fn open(notifier: &mut Notifier, call: &Notification) -> Handled {

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{RawDir, SeekFrom, seek};
 use rustix::io::Errno;
 
+use super::changes::look;
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, numbers, on, unsigned};
 use crate::filter::When;
 use crate::sys::{self, Notification};
@@ -128,11 +129,10 @@ impl Notifier {
     /// Gives entries the numbers that stat gives.
     fn number(&mut self, directory: &OwnedFd, entries: &mut [Entry]) -> Result<(), Failed> {
         let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
-        let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
         for entry in entries {
             let Ok(name) = CString::new(&*entry.name) else { continue };
             let path = |notifier: &Self| notifier.path_in(directory, &name);
-            let number = match sys::statx_at(directory.as_fd(), &name, flags, wanted) {
+            let number = match look(directory.as_fd(), &name, flags) {
                 Ok(stat) => self.numbered(&stat, path)?,
                 // It has gone since: the number that it would have been given.
                 Err(_) => numbers::of_path(&path(self)?),

@@ -1,6 +1,6 @@
 //! The machine that a step sees, if it sees the baseline's: kernel, processors, memory.
 
-use super::place::{Place, fd_place};
+use super::place::{HERE, Place, fd_place};
 use super::{Feature, Handled, Handler, Notifier, Reply, on, unresolved};
 use crate::filter::When;
 use crate::machine;
@@ -46,7 +46,7 @@ fn cpu(notifier: &mut Notifier, call: &Notification) -> Handled {
 }
 
 fn statfs(notifier: &mut Notifier, call: &Notification) -> Handled {
-    let place = notifier.place(call, libc::AT_FDCWD.cast_unsigned().into(), call.args[0], 0)?;
+    let place = notifier.place(call, HERE, call.args[0], 0)?;
     file_system(&place, call.args[1])
 }
 

@@ -22,6 +22,9 @@ pub(super) const TABLE: &[Handler] =
 
 const PATH_MAX: usize = 4096;
 
+/// The caller's working directory, as an argument.
+pub(super) const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
+
 /// A path that leads us where the caller's path leads the caller, until this value is dropped.
 pub(super) struct Place {
     pub(super) path: CString,

@@ -5,6 +5,8 @@ use std::os::fd::AsRawFd;
 
 use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 
+#[cfg(target_arch = "x86_64")]
+use super::place::HERE;
 use super::place::{Place, fd_place};
 use super::records::Records;
 use super::{
@@ -32,9 +34,6 @@ pub(super) const TABLE: &[Handler] = &[
     on(libc::SYS_newfstatat, When::Always, Feature::Stat, newfstatat),
     on(libc::SYS_statx, When::Always, Feature::Stat, statx),
 ];
-
-#[cfg(target_arch = "x86_64")]
-const HERE: u64 = libc::AT_FDCWD.cast_unsigned() as u64;
 
 /// Flags that there are.
 const FLAGS: i32 = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use rustix::fs::{listxattr, llistxattr};
 
-use super::place::{Place, fd_place};
+use super::place::{HERE, Place, fd_place};
 use super::records::{Records, carries};
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, on, unresolved};
 use crate::filter::When;
@@ -33,7 +33,7 @@ fn file(notifier: &Notifier, call: &Notification) -> Result<Place, Failed> {
         | libc::SYS_fsetxattr
         | libc::SYS_fremovexattr
         | libc::SYS_flistxattr => Ok(fd_place(call, call.args[0])),
-        _ => notifier.place(call, libc::AT_FDCWD.cast_unsigned().into(), call.args[0], 0),
+        _ => notifier.place(call, HERE, call.args[0], 0),
     }
 }
 
