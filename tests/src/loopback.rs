@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -18,10 +18,14 @@ const MOST: usize = 1000;
 /// A request as the server saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    /// `GET`, `PUT`, ..
+    pub method: String,
     /// What follows the host.
     pub path: String,
     /// Its headers, names in lower case.
     pub headers: BTreeMap<String, String>,
+    /// What was sent with it.
+    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -34,7 +38,7 @@ impl Seen {
 /// What the server answers.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
-    /// The status.
+    /// The status; 0: none, the connection is closed.
     pub status: u16,
     /// Headers; the length of the body is said unless it is among them.
     pub headers: Vec<(String, String)>,
@@ -138,43 +142,77 @@ impl Drop for Server {
 /// Answers one request and closes the connection.
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, usize) -> Reply) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
-    let mut lines = BufReader::new(stream.try_clone().expect("a socket can be cloned"))
-        .lines()
-        .map_while(Result::ok);
-    let Some(mut first) = lines.next() else { return };
-    if first.starts_with("CONNECT ") {
+    let mut input = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
+    let Some(mut head) = read_head(&mut input) else { return };
+    if head[0].starts_with("CONNECT ") {
         // We are a proxy, too, and the other end of every tunnel.
-        for _ in lines.by_ref().take_while(|line| !line.is_empty()) {}
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
-        let Some(inner) = lines.next() else { return };
-        first = inner;
+        let Some(inner) = read_head(&mut input) else { return };
+        head = inner;
     }
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let headers = lines
-        .take_while(|line| !line.is_empty())
+    let mut first = head[0].split(' ').map(str::to_owned);
+    let (method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
+    let headers: BTreeMap<_, _> = head[1..]
+        .iter()
         .filter_map(|line| {
             line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         })
         .collect();
-    let request = Seen { path, headers };
+    let Ok(body) = read_body(&mut input, &headers) else { return };
+    let request = Seen { method, path, headers, body };
     let number = {
         let mut all = seen.lock().expect("no test panics with the lock held");
         all.push(request.clone());
         all.len()
     };
     let reply = answer(&request, number);
+    if reply.status == 0 {
+        return;
+    }
     let mut head =
         vec![format!("HTTP/1.1 {} Whatever", reply.status), "connection: close".to_owned()];
+    let silent = request.method == "HEAD";
     if !reply.endless && !reply.headers.iter().any(|(name, _)| name == "content-length") {
         head.push(format!("content-length: {}", reply.body.len()));
     }
     head.extend(reply.headers.iter().map(|(name, value)| format!("{name}: {value}")));
     let head = format!("{}\r\n\r\n", head.join("\r\n"));
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
+    let body = if silent { &[] } else { body };
     let _ = stream.write_all(head.as_bytes()).and_then(|()| send(&mut stream, body, &reply));
 }
 
-fn send(stream: &mut TcpStream, body: &[u8], reply: &Reply) -> std::io::Result<()> {
+/// The lines up to the empty one; none if there is no request.
+fn read_head(input: &mut impl BufRead) -> Option<Vec<String>> {
+    let lines = input.lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+    let lines: Vec<_> = lines.collect();
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// What is sent with a request: so many bytes, or chunks.
+fn read_body(input: &mut impl BufRead, headers: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if headers.get("transfer-encoding").is_none_or(|encoding| encoding != "chunked") {
+        let length = headers.get("content-length").and_then(|length| length.parse().ok());
+        body.resize(length.unwrap_or(0), 0);
+        input.read_exact(&mut body)?;
+        return Ok(body);
+    }
+    loop {
+        let mut line = String::new();
+        input.read_line(&mut line)?;
+        let size = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+        let at = body.len();
+        body.resize(at + size, 0);
+        input.read_exact(&mut body[at..])?;
+        input.read_line(&mut line)?;
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}
+
+fn send(stream: &mut TcpStream, body: &[u8], reply: &Reply) -> io::Result<()> {
     if let Some(pause) = reply.drip {
         for byte in body {
             stream.write_all(&[*byte])?;

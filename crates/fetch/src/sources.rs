@@ -1,9 +1,7 @@
 //! All remote sources as one machine reaches them: what `build` and `lock` are given.
 
-use crate::{
-    debian::{Archives, DebianConfig, SourcesError},
-    http::{Downloader, Expected, HttpConfig, HttpError, Progress},
-};
+use crate::debian::{Archives, DebianConfig, SourcesError};
+use reimage_http::{Downloader, Expected, HttpConfig, HttpError, Progress};
 use reimage_plan::HttpPin;
 use std::{collections::BTreeMap, fs::File, path::PathBuf};
 

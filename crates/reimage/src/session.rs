@@ -5,7 +5,8 @@ use std::{cell::RefCell, path::Path};
 use clap::Args;
 use reimage_build::{Context, Event};
 use reimage_castore::Store;
-use reimage_fetch::{Bundle, HttpConfig, Proxies, Sources, SourcesConfig, debian::DebianConfig};
+use reimage_fetch::{Bundle, Sources, SourcesConfig, debian::DebianConfig};
+use reimage_http::{HttpConfig, Proxies};
 use reimage_oci::Layout;
 use reimage_plan::{Plan, Target};
 

@@ -159,8 +159,7 @@ fn what_cannot_be_had() {
     ");
     assert_snapshot!(lock("/loop"), @"
     ------- stderr -------
-    error: Step `steps.file`: http://127.0.0.1:[PORT]/loop cannot be reached
-      Caused by: too many redirects
+    error: Step `steps.file`: http://127.0.0.1:[PORT]/loop leads to no answer: it is redirected without end, or to what is no URL
     hint: it is written at spec.ncl:4:20
     [exit status: 3]
     ");

@@ -8,7 +8,7 @@ use super::{
     sources::{AptConfig, SourcesError},
     universe::{IndexError, IndexOrigin, Universe},
 };
-use crate::http::{Downloader, Expected, HttpError, Progress};
+use reimage_http::{Downloader, Expected, HttpError, Progress};
 use reimage_plan::{DebianPin, PackagePin, Repository};
 use std::{
     collections::BTreeMap,

@@ -4,8 +4,8 @@ use super::{
     mirrors::Place,
     release::{Release, ReleaseCheck, ReleaseError},
 };
-use crate::http::{Downloader, Expected, HttpError};
 use reimage_castore::Digest;
+use reimage_http::{Downloader, Expected, HttpError};
 use std::{
     fs::{self, File},
     io::{self, Read as _, Seek as _, Write as _},

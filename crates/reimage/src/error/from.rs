@@ -5,9 +5,10 @@ use std::{error::Error, io, sync::Arc};
 use reimage_build::{BuildError, StackError, StepError};
 use reimage_castore::{LocalError, StoreError};
 use reimage_fetch::{
-    ArchiveError, HttpError,
+    ArchiveError,
     debian::{DebianError, RepositoryError, deb::DebError, install::InstallError},
 };
+use reimage_http::HttpError;
 use reimage_oci::{LayoutError, ReferenceError};
 use reimage_plan::{LockError, PlanError};
 use reimage_spec::{ProjectError, SpecError};

@@ -1,12 +1,12 @@
 //! Requests against an archive of our own on loopback, in good and bad states.
 
 use super::*;
-use crate::http::{
-    HttpConfig,
-    testing::{Reply, Seen, Server},
-};
 use reimage_castore::Sha256;
-use reimage_tests::Signer;
+use reimage_http::HttpConfig;
+use reimage_tests::{
+    Signer,
+    loopback::{Reply, Seen, Server},
+};
 use std::{fs, io::Write as _, sync::OnceLock, time::Duration};
 
 /// An archive: the files that a server has.

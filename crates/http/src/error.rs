@@ -1,7 +1,9 @@
 //! What can go wrong with a download.
 
 use reimage_castore::Sha256;
-use std::{error::Error, io, iter::successors, time::Duration};
+use std::{error::Error, io, iter::successors, path::PathBuf, time::Duration};
+
+use crate::client::is_certificate;
 
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,20 @@ pub enum HttpError {
     BadProxy {
         /// The proxy.
         proxy: String,
+    },
+    /// Certificates of a host that cannot be used.
+    #[error("{} cannot be used", path.display())]
+    Certificate {
+        /// The file, or the directory that holds it.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server leads elsewhere, to no end.
+    #[error("{url} leads to no answer: it is redirected without end, or to what is no URL")]
+    Redirect {
+        /// The URL.
+        url: String,
     },
     /// The server has no such file.
     #[error("{url} does not exist: the server answered {status}")]
@@ -133,6 +149,15 @@ impl HttpError {
         match self {
             Self::Digest { .. } | Self::Size { .. } => true,
             Self::All { failures } => failures.last().is_some_and(Self::is_other_content),
+            _ => false,
+        }
+    }
+
+    /// Returns whether it may be otherwise next time.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => !is_certificate(source),
+            Self::Broken { .. } | Self::Short { .. } | Self::Slow { .. } => true,
             _ => false,
         }
     }

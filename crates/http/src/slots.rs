@@ -4,22 +4,22 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// A number of slots, each for one download.
 #[derive(Debug)]
-pub(super) struct Slots {
+pub struct Slots {
     free: Mutex<usize>,
     freed: Condvar,
 }
 
 /// One slot; free again when it is dropped.
-pub(super) struct Slot<'s>(&'s Slots);
+pub struct Slot<'s>(&'s Slots);
 
 impl Slots {
     /// So many, at least one.
-    pub(super) fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         Self { free: Mutex::new(count.max(1)), freed: Condvar::new() }
     }
 
     /// Waits for a free one.
-    pub(super) fn take(&self) -> Slot<'_> {
+    pub fn take(&self) -> Slot<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let free = self.freed.wait_while(free, |free| *free == 0);
         *free.unwrap_or_else(PoisonError::into_inner) -= 1;

@@ -1,25 +1,15 @@
 //! Downloads: mirrors in turn, resumed where they broke off, bounded, and verified while they are read.
 
-mod client;
-mod error;
-mod slots;
-#[cfg(test)]
-mod tests;
-
-pub use client::{HttpConfig, Proxies};
-pub use error::HttpError;
-#[cfg(test)]
-pub(crate) use reimage_tests::loopback as testing;
-
-use client::{Client, Failure};
-use reimage_castore::{Sha256, Sha256Hasher};
-use slots::Slots;
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, SeekFrom, Write as _},
-    sync::atomic::{AtomicUsize, Ordering},
+    io::{Read, Seek as _, SeekFrom, Write as _},
     time::{Duration, Instant},
 };
+
+use reimage_castore::{Sha256, Sha256Hasher};
+use ureq::http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{Client, HttpConfig, HttpError, Request, Slots, client::Answer, parallel, url::redact};
 
 /// What a download must be.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +63,7 @@ impl Downloader {
     }
 
     /// Whether no connection may be opened.
-    pub(crate) fn is_offline(&self) -> bool {
+    pub fn is_offline(&self) -> bool {
         self.client.config().offline
     }
 
@@ -107,57 +97,88 @@ impl Downloader {
         }
     }
 
-    /// Runs `each` over `items` in as many threads as the configuration allows; stops at the first failure and
-    /// returns it, or the results in the order of the items.
+    /// Runs `each` over `items`, as many at once as the configuration allows: [`parallel`].
     pub fn parallel<T: Sync, R: Send, E: Send>(
         &self,
         items: &[T],
         each: impl Fn(&T) -> Result<R, E> + Sync,
     ) -> Result<Vec<R>, E> {
-        let next = AtomicUsize::new(0);
-        let worker = || {
-            let mut done = Vec::new();
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                let Some(item) = items.get(at) else { return Ok(done) };
-                match each(item) {
-                    Ok(result) => done.push((at, result)),
-                    Err(error) => {
-                        next.store(items.len(), Ordering::Relaxed);
-                        return Err((at, error));
-                    }
-                }
-            }
-        };
-        let threads = self.client.config().parallel.clamp(1, items.len().max(1));
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-            let join = |handle: std::thread::ScopedJoinHandle<'_, _>| {
-                handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            handles.into_iter().map(join).collect()
-        });
-        let (mut done, mut first) = (Vec::new(), None);
-        for result in results {
-            match result {
-                Ok(part) => done.extend(part),
-                Err((at, error)) if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) => {
-                    first = Some((at, error));
-                }
-                Err(_) => {}
-            }
-        }
-        if let Some((_, error)) = first {
-            return Err(error);
-        }
-        done.sort_by_key(|(at, _)| *at);
-        Ok(done.into_iter().map(|(_, result)| result).collect())
+        parallel(self.client.config().parallel, items, each)
     }
 
-    /// Downloads from one URL, going on after failures that may pass.
     fn fetch_one(
         &self,
         url: &str,
+        expected: Expected,
+        file: &mut File,
+        progress: Progress<'_>,
+    ) -> Result<Fetched, HttpError> {
+        let get = |from: u64, tag: Option<&str>| {
+            let answer = self.client.send(Request::get(url).from(from, tag))?;
+            Part::of(&redact(url), from, answer)
+        };
+        self.client.download(url, &get, expected, file, progress)
+    }
+}
+
+/// Asks for what follows a byte, if that is still what an entity tag names.
+pub type Get<'a> = &'a dyn Fn(u64, Option<&str>) -> Result<Part, Failure>;
+
+/// A failed request for a part of a file.
+#[derive(Debug)]
+pub enum Failure {
+    /// It will fail again.
+    Final(HttpError),
+    /// It may pass; the server may have said when.
+    Passing {
+        /// Why it failed.
+        error: HttpError,
+        /// How long the server asks to wait.
+        after: Option<Duration>,
+    },
+    /// The server has nothing from the asked byte on, or sent something else.
+    Range,
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        if error.may_pass() { Self::Passing { error, after: None } } else { Self::Final(error) }
+    }
+}
+
+/// A file from some byte on.
+pub struct Part {
+    /// The offset of its first byte.
+    start: u64,
+    /// The bytes that follow, if announced.
+    length: Option<u64>,
+    /// Its entity tag, if it is a strong one.
+    tag: Option<String>,
+    body: Box<dyn Read>,
+}
+
+impl Request<'_> {
+    /// The same for what follows byte `from`, if it is still what `tag` names.
+    #[must_use]
+    pub fn from(self, from: u64, tag: Option<&str>) -> Self {
+        if from == 0 {
+            return self;
+        }
+        let range = format!("bytes={from}-").parse().expect("it is ASCII");
+        let ranged = self.header(header::RANGE, range);
+        match tag.and_then(|tag| HeaderValue::from_str(tag).ok()) {
+            Some(tag) => ranged.header(header::IF_RANGE, tag),
+            None => ranged,
+        }
+    }
+}
+
+impl Client {
+    /// Downloads into `file` what `get` gives from a byte on, going on after failures that may pass.
+    pub fn download(
+        &self,
+        url: &str,
+        get: Get<'_>,
         expected: Expected,
         file: &mut File,
         progress: Progress<'_>,
@@ -166,7 +187,7 @@ impl Downloader {
         let (mut attempt, mut requests) = (0, 0);
         loop {
             let before = partial.size;
-            match self.attempt(url, expected, &mut partial, progress) {
+            match self.attempt(url, get, expected, &mut partial, progress) {
                 Ok(()) => {
                     let (sha256, size) = (partial.hasher.clone().finish(), partial.size);
                     let wrong = match expected {
@@ -200,10 +221,10 @@ impl Downloader {
                     let headway = partial.size > before && !matches!(error, HttpError::Slow { .. });
                     attempt = if headway { 1 } else { attempt + 1 };
                     requests += 1;
-                    if attempt > self.client.config().retries || requests == REQUESTS {
+                    if attempt > self.config().retries || requests == REQUESTS {
                         return Err(error);
                     }
-                    self.client.wait(attempt, after);
+                    self.wait(attempt, after);
                 }
             }
         }
@@ -213,6 +234,7 @@ impl Downloader {
     fn attempt(
         &self,
         url: &str,
+        get: Get<'_>,
         expected: Expected,
         partial: &mut Partial<'_>,
         progress: Progress<'_>,
@@ -226,7 +248,7 @@ impl Downloader {
             // Its two halves could be of two files, and no digest would tell.
             partial.restart(url).map_err(Failure::Final)?;
         }
-        let mut answer = self.client.get(url, partial.size, partial.tag.as_deref())?;
+        let mut answer = get(partial.size, partial.tag.as_deref())?;
         if answer.start != partial.size {
             partial.restart(url).map_err(Failure::Final)?;
         }
@@ -244,7 +266,7 @@ impl Downloader {
             _ => {}
         }
         let mut buffer = vec![0; 64 << 10];
-        let mut pace = Pace::new(self.client.config().timeout);
+        let mut pace = Pace::new(self.config().timeout);
         loop {
             let read = answer.body.read(&mut buffer).map_err(|source| Failure::Passing {
                 error: HttpError::Broken { url: url.to_owned(), at: partial.size, source },
@@ -286,6 +308,49 @@ const REQUESTS: u32 = 100;
 
 /// Bytes a second; a server that gives fewer is as good as one that gives none.
 const SLOWEST: u64 = 1 << 10;
+
+impl Part {
+    /// What an answer to a request for what follows byte `from` of `url` holds.
+    pub fn of(url: &str, from: u64, answer: Answer) -> Result<Self, Failure> {
+        let url = || url.to_owned();
+        let status = answer.status.as_u16();
+        let start = match answer.status {
+            StatusCode::OK => 0,
+            StatusCode::PARTIAL_CONTENT => match range_start(&answer.headers) {
+                Some(start) if start == from => start,
+                _ if from > 0 => return Err(Failure::Range),
+                _ => return Err(Failure::Final(HttpError::Status { url: url(), status })),
+            },
+            StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => return Err(Failure::Range),
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                return Err(Failure::Final(HttpError::Missing { url: url(), status }));
+            }
+            _ => {
+                let error = HttpError::Status { url: url(), status };
+                return Err(if answer.may_pass() {
+                    Failure::Passing { error, after: answer.retry_after() }
+                } else {
+                    Failure::Final(error)
+                });
+            }
+        };
+        let length = answer.header(&header::CONTENT_LENGTH).and_then(|value| value.parse().ok());
+        let tag = answer.header(&header::ETAG).filter(|tag| !tag.starts_with("W/"));
+        let tag = tag.map(str::to_owned);
+        Ok(Self { start, length, tag, body: Box::new(answer.into_reader()) })
+    }
+}
+
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "from byte {}", self.start)
+    }
+}
 
 /// How fast an answer comes, looked at once in a while.
 struct Pace {

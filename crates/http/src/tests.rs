@@ -1,10 +1,13 @@
 //! Downloads from servers that behave and servers that do not.
 
-use super::{
-    testing::{Reply, Server},
-    *,
+use super::*;
+use reimage_castore::Sha256;
+use reimage_tests::loopback::{Reply, Server};
+use std::{
+    fs::File,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    time::Duration,
 };
-use std::{io::Write as _, time::Duration};
 
 fn downloader() -> Downloader {
     let config = HttpConfig {
@@ -333,4 +336,75 @@ fn runs_in_parallel_in_order() {
     assert_eq!(all, [6, 2, 4]);
     assert_eq!(downloader.parallel(&[3, 1, 2], |n| if *n == 1 { Err(*n) } else { Ok(*n) }), Err(1));
     assert_eq!(downloader.parallel(&[], |n: &u8| Ok::<_, ()>(*n)), Ok(Vec::new()));
+}
+
+fn client() -> Client {
+    Client::new(HttpConfig::default()).unwrap()
+}
+
+#[test]
+fn credentials_go_to_nobody_else() {
+    let other = Server::new(|_, _| Reply::ok(b"there"));
+    let there = other.url("/there");
+    let server = Server::new(move |seen, _| match seen.path.as_str() {
+        "/near" => Reply::status(302).header("location", "far"),
+        _ => Reply::status(307).header("location", &there),
+    });
+    let near = server.url("/near");
+    let mut request = Request::get(&near).header(header::ACCEPT, "a/b".parse().unwrap());
+    request.authorization = Some(HeaderValue::from_static("Basic secret"));
+    assert!(!format!("{request:?}").contains("secret"), "{request:?}");
+    let answer = client().send(request).unwrap();
+    assert_eq!(answer.url, other.url("/there"));
+    assert_eq!(answer.read(100).unwrap(), b"there");
+    assert!(server.seen().iter().all(|seen| seen.headers["authorization"] == "Basic secret"));
+    assert_eq!(server.seen().len(), 2);
+    let seen = &other.seen()[0];
+    assert_eq!(seen.headers.get("authorization"), None);
+    assert_eq!(seen.headers["accept"], "a/b");
+}
+
+#[test]
+fn redirects_end() {
+    let server = Server::new(|_, number| match number {
+        20 => Reply::status(302).header("location", "ftp://elsewhere/"),
+        _ => Reply::status(302).header("location", "/again"),
+    });
+    let url = server.url("/");
+    let error = client().send(Request::get(&url)).unwrap_err();
+    assert!(matches!(error, HttpError::Redirect { .. }) && !error.may_pass(), "{error}");
+    // What sends something is not sent twice.
+    let mut put = Request::new(Method::PUT, &url);
+    put.payload = Payload::Bytes(b"x");
+    assert_eq!(client().send(put).unwrap().status, StatusCode::FOUND);
+    while server.seen().len() < 19 {
+        let _ = client().send(Request::new(Method::POST, &url)).unwrap();
+    }
+    assert!(matches!(client().send(Request::get(&url)), Err(HttpError::Redirect { .. })));
+}
+
+#[test]
+fn what_is_sent_arrives() {
+    let server = Server::new(|seen, _| Reply::ok(&seen.body));
+    let url = server.url("/");
+    let send = |payload| {
+        let request = Request { payload, ..Request::new(Method::PUT, &url) };
+        client().send(request).unwrap().read(1 << 30).unwrap()
+    };
+    assert_eq!(send(Payload::None), b"");
+    assert_eq!(send(Payload::Bytes(b"")), b"");
+    assert_eq!(send(Payload::Bytes(b"some")), b"some");
+    let body = body();
+    let size = body.len() as u64;
+    assert!(send(Payload::Stream { reader: &mut body.as_slice(), size }) == body);
+    assert_eq!(server.seen()[3].headers["content-length"], size.to_string());
+    assert!(client().send(Request::get(&url)).unwrap().read(3).is_ok());
+}
+
+#[test]
+fn passwords_of_proxies_are_not_shown() {
+    let proxies =
+        Proxies { http: Some("http://user:secret@proxy:1".to_owned()), ..Proxies::default() };
+    let config = HttpConfig { proxies, ..HttpConfig::default() };
+    assert!(!format!("{config:?}").contains("secret"), "{config:?}");
 }
