@@ -10,6 +10,7 @@ mod files;
 pub mod loopback;
 mod mirror;
 mod ran;
+pub mod registry;
 mod server;
 mod signer;
 mod system;

@@ -142,6 +142,11 @@ impl Drop for Server {
 /// Answers one request and closes the connection.
 fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>, answer: &dyn Fn(&Seen, usize) -> Reply) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+    // Whoever speaks TLS would wait for an answer to it.
+    let mut first = [0];
+    if stream.peek(&mut first).is_err() || first == [0x16] {
+        return;
+    }
     let mut input = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
     let Some(mut head) = read_head(&mut input) else { return };
     if head[0].starts_with("CONNECT ") {

@@ -7,13 +7,14 @@ use std::{
 };
 
 /// Which crates of ours each crate may use. A new arrow is a line here, to be reviewed.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("castore", &[]),
     ("sandbox", &[]),
     ("plan", &["castore"]),
     ("oci", &["castore"]),
     ("spec", &["plan", "castore"]),
     ("http", &["castore"]),
+    ("registry", &["http", "oci", "castore"]),
     ("fetch", &["http", "plan", "castore"]),
     ("build", &["fetch", "oci", "plan", "sandbox", "castore"]),
     ("reimage", &["build", "fetch", "http", "oci", "plan", "sandbox", "spec", "castore"]),

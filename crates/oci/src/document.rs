@@ -182,6 +182,30 @@ impl Descriptor {
     }
 }
 
+impl Manifest {
+    /// Reads one from the bytes that have `digest`.
+    pub fn parse(digest: Sha256, bytes: &[u8]) -> Result<Self, DocumentError> {
+        read("manifest", digest, bytes)
+    }
+
+    /// The configuration and the layers, as they are to be copied.
+    pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
+        self.layers.iter().chain([&self.config])
+    }
+}
+
+impl Index {
+    /// Reads one from the bytes that have `digest`.
+    pub fn parse(digest: Sha256, bytes: &[u8]) -> Result<Self, DocumentError> {
+        read("index", digest, bytes)
+    }
+
+    /// As a blob.
+    pub fn to_blob(&self) -> Blob {
+        Blob::of(INDEX, self)
+    }
+}
+
 impl ImageConfig {
     /// What runs, with the author beside it.
     pub fn config(&self) -> Config {

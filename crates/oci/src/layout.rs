@@ -7,6 +7,7 @@
 //! DIR/.reimage/use.lock         shared: a session adds blobs · exclusive: prune takes some away
 //! DIR/.reimage/index.lock       exclusive: index.json is read and replaced
 //! DIR/.reimage/tmp/             blobs being written; emptied when nobody holds use.lock
+//! DIR/.reimage/partial/HEX      downloads that broke off
 //! DIR/.reimage/layers-v1/KEY    what a layer of this key was packed to
 //! DIR/.reimage/damaged-HEX      blobs that were found to be something else
 //! ```
@@ -40,7 +41,7 @@ pub use check::Checked;
 pub use names::StoredImage;
 pub(crate) use names::name_of;
 pub use prune::Pruned;
-pub use session::{BlobWriter, Session};
+pub use session::{BlobWriter, Download, Session};
 
 /// Annotation with an image's name as people write it.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";

@@ -35,7 +35,7 @@ impl Layout {
                     fs::remove_file(&path)?;
                 }
             }
-            for dir in ["tmp", "layers-v1"] {
+            for dir in ["tmp", "partial", "layers-v1"] {
                 for (_, path) in files(&self.own(dir))? {
                     let stays =
                         dir == "layers-v1" && fs::read(&path).is_ok_and(|memo| self.holds(&memo));

@@ -1,8 +1,10 @@
 //! Adding to a layout: while a session lasts, nothing of the layout is taken away.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata, Permissions},
     io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
 };
 
 use fs_err as fs;
@@ -26,6 +28,15 @@ pub struct Session {
 pub struct BlobWriter<'a> {
     layout: &'a Layout,
     file: NamedTempFile,
+}
+
+/// A blob on its way from elsewhere: what came of it stays for the next try.
+pub struct Download<'a> {
+    layout: &'a Layout,
+    digest: Sha256,
+    file: File,
+    /// Where it stays; none: another has it, and this one is a temporary.
+    path: Result<PathBuf, NamedTempFile>,
 }
 
 /// What a layer was packed to, as it is kept.
@@ -77,6 +88,34 @@ impl Session {
     pub fn new_blob(&self) -> Result<BlobWriter<'_>, LayoutError> {
         let file = new_file(&self.layout.own("tmp")).map_err(|e| self.layout.io(e))?;
         Ok(BlobWriter { layout: &self.layout, file })
+    }
+
+    /// Goes on with the download of a blob, or begins one. What is in its file is unchecked, and may be anything.
+    pub fn download(&self, digest: Sha256) -> Result<Download<'_>, LayoutError> {
+        let layout = &self.layout;
+        let begin = || {
+            let directory = layout.own("partial");
+            fs::create_dir_all(&directory)?;
+            let path = directory.join(digest.hex());
+            loop {
+                let mut options = std::fs::OpenOptions::new();
+                let file =
+                    options.read(true).write(true).create(true).truncate(false).open(&path)?;
+                // A file system without locks, too, is as one where somebody else has it.
+                if file.try_lock().is_err() {
+                    break;
+                }
+                // Whoever had it may have made a blob of it just now.
+                let same =
+                    |there: Metadata| Ok::<_, io::Error>(there.ino() == file.metadata()?.ino());
+                if fs::symlink_metadata(&path).and_then(same).unwrap_or(false) {
+                    return Ok(Download { layout, digest, file, path: Ok(path) });
+                }
+            }
+            let own = new_file(&layout.own("tmp"))?;
+            Ok(Download { layout, digest, file: own.reopen()?, path: Err(own) })
+        };
+        begin().map_err(|e| layout.io(e))
     }
 
     /// Adds a document.
@@ -158,6 +197,28 @@ impl BlobWriter<'_> {
     pub fn commit(self, digest: Sha256) -> Result<(), LayoutError> {
         let path = self.layout.blob_path(digest);
         publish(self.file, &path).map_err(|e| self.layout.io(e))
+    }
+}
+
+impl Download<'_> {
+    /// Its file.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// It is complete and what its digest says: puts it there; it is durable then.
+    pub fn commit(self) -> Result<(), LayoutError> {
+        let to = self.layout.blob_path(self.digest);
+        let commit = || match self.path {
+            Ok(path) => {
+                self.file.set_permissions(Permissions::from_mode(0o644))?;
+                self.file.sync_all()?;
+                fs::rename(path, &to)?;
+                fs::File::open(self.layout.blobs())?.sync_all()
+            }
+            Err(own) => publish(own, &to),
+        };
+        commit().map_err(|e| self.layout.io(e))
     }
 }
 

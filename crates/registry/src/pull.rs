@@ -1,0 +1,87 @@
+//! A whole image out of a repository into a layout: only what is missing, verified, the documents last.
+
+use std::collections::BTreeMap;
+
+use reimage_castore::Sha256;
+use reimage_http::parallel;
+use reimage_oci::{Blob, Descriptor, Index, Manifest, Session};
+
+use crate::{
+    Found, Platforms, Progress, RegistryError, Repository,
+    platforms::{flat, narrow},
+};
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pulled {
+    /// The image as it is here: its manifest, or its index.
+    pub descriptor: Descriptor,
+    /// Number of blobs that came.
+    pub fetched: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Takes an image, found by tag or digest, into a layout; it has no name there yet.
+///
+/// A download that breaks off goes on the next time.
+pub fn pull(
+    from: &Repository<'_>,
+    image: Found,
+    platforms: &Platforms,
+    session: &Session,
+    progress: Progress<'_>,
+) -> Result<Pulled, RegistryError> {
+    let (manifests, index) = if image.descriptor.is_index() {
+        let index = Index::parse(image.descriptor.digest, &image.bytes)?;
+        flat(image.descriptor.digest, &index)?;
+        let narrowed = narrow(image, &index, platforms)?;
+        let mut manifests = Vec::new();
+        for descriptor in narrowed.manifests {
+            let found = from.manifest(descriptor.digest)?;
+            let bytes = found.ok_or_else(|| from.missing(descriptor.digest))?.bytes;
+            manifests.push(Found { descriptor, bytes });
+        }
+        (manifests, narrowed.index)
+    } else {
+        (vec![image], None)
+    };
+    let mut blobs = BTreeMap::new();
+    for Found { descriptor, bytes } in &manifests {
+        if !descriptor.is_manifest() {
+            let media_type = descriptor.media_type.clone();
+            let what = format!("`{}@{}`", from.path(), descriptor.digest);
+            return Err(RegistryError::NotAnImage { what, media_type });
+        }
+        let manifest = Manifest::parse(descriptor.digest, bytes)?;
+        blobs.extend(manifest.blobs().map(|blob| (blob.digest, blob.size)));
+    }
+    let missing = blobs.into_iter().filter(|(digest, size)| !session.layout().has(*digest, *size));
+    let mut missing: Vec<_> = missing.collect();
+    missing.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    parallel(from.registry.parallel(), &missing, |(digest, size)| {
+        fetch(from, *digest, *size, session, progress)
+    })?;
+    let mut top = None;
+    for Found { mut descriptor, bytes } in manifests.into_iter().chain(index) {
+        // What an index says of it is said there.
+        descriptor.annotations.clear();
+        session.put(&Blob { descriptor: descriptor.clone(), bytes })?;
+        top = Some(descriptor);
+    }
+    let (fetched, bytes) = (missing.len() as u64, missing.iter().map(|(_, size)| size).sum());
+    let descriptor = top.expect("an image has a document");
+    Ok(Pulled { descriptor, fetched, bytes })
+}
+
+fn fetch(
+    from: &Repository<'_>,
+    digest: Sha256,
+    size: u64,
+    session: &Session,
+    progress: Progress<'_>,
+) -> Result<(), RegistryError> {
+    let mut download = session.download(digest)?;
+    from.fetch(digest, size, download.file(), progress)?;
+    Ok(download.commit()?)
+}
