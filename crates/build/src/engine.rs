@@ -11,7 +11,7 @@ use reimage_castore::{
 use reimage_fetch::debian::{Archives, SourcesError};
 use reimage_oci::Config;
 use reimage_plan::{Place, Plan, StepId, StepKind};
-use reimage_sandbox::{self as sandbox, Fixed, Probe, UpperOn, Zygote};
+use reimage_sandbox::{self as sandbox, Fixed, Ids, Probe, UpperOn, Zygote};
 
 use crate::{
     Context, Event, StepError,
@@ -53,6 +53,8 @@ pub(crate) struct Engine<'a> {
     archives: OnceLock<Archives<'a>>,
     composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
     lacking: OnceLock<Vec<Probe>>,
+    /// How another user's ids are kept, once it was tried.
+    others: OnceLock<Ids>,
     /// What a step does without on this machine.
     given_up: Vec<OnceLock<BTreeSet<Fixed>>>,
     /// Bytes that a step may write to memory.
@@ -75,6 +77,7 @@ impl<'a> Engine<'a> {
             archives: OnceLock::new(),
             composed: Mutex::default(),
             lacking: OnceLock::new(),
+            others: OnceLock::new(),
             given_up: (0..count).map(|_| OnceLock::new()).collect(),
             spill: context.memory / u64::try_from(context.jobs.max(1)).unwrap_or(u64::MAX),
         })
@@ -86,6 +89,17 @@ impl<'a> Engine<'a> {
 
     pub(crate) fn zygote(&self) -> &Zygote {
         self.context.zygote
+    }
+
+    /// How ids are kept in that run of a step: the second time as for another user, if there can be one.
+    pub(crate) fn ids(&self, turn: Turn) -> Ids {
+        match turn {
+            Turn::Second => *self.others.get_or_init(|| {
+                let single = self.zygote().has_single_id();
+                if single { Ids::Notify } else { self.zygote().ids() }
+            }),
+            Turn::First | Turn::Unseeded => self.zygote().ids(),
+        }
     }
 
     pub(crate) fn say(&self, event: Event) {

@@ -15,6 +15,7 @@ use crate::{
     execute::Execution,
     run,
     stack::{Layer, Stack},
+    twice::Turn,
 };
 
 /// A sandbox that is ready to run. What is written in it goes with it.
@@ -108,7 +109,7 @@ fn ready(
     // A person may take their time.
     execution.limits = Limits::default();
     let scratch = engine.scratch(id)?;
-    let command = execution.command(engine, id, scratch.path())?;
+    let command = execution.command(engine, id, scratch.path(), Turn::First)?;
     Ok(Entered { command, _scratch: scratch })
 }
 

@@ -12,7 +12,9 @@ use std::{
 
 use reimage_castore::{ActionDigest, Digest, TreePath};
 use reimage_plan::StepId;
-use reimage_sandbox::{self as sandbox, Input, Limits, Network, Outcome, Streams, UpperOn, Void};
+use reimage_sandbox::{
+    self as sandbox, Ids, Input, Limits, Network, Outcome, Streams, UpperOn, Void,
+};
 
 use crate::{
     Event, StepError,
@@ -68,14 +70,18 @@ impl Execution {
         engine: &Engine<'_>,
         id: StepId,
         scratch: &Path,
+        turn: Turn,
     ) -> Result<sandbox::Command, StepError> {
-        let lowers = engine.lowers(&self.root)?;
+        let ids = engine.ids(turn);
+        let lowers = engine.lowers(&self.root, ids)?;
         let mut command = sandbox::Command::new(scratch, self.argv.iter().map(OsString::from));
         command.lowers = lowers.paths;
         command.owners = lowers.owners;
         command.upper = UpperOn::Disk;
+        command.single_id = ids == Ids::Notify;
+        command.one_processor = turn == Turn::Second;
         for (at, stack) in &self.inputs {
-            let lowers = engine.lowers(stack)?.paths;
+            let lowers = engine.lowers(stack, ids)?.paths;
             command.inputs.push(Input { target: absolute(at), lowers });
         }
         command.env = self.env.iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -147,9 +153,8 @@ impl Execution {
         turn: Turn,
     ) -> Result<Attempt, StepError> {
         let scratch = engine.scratch(id)?;
-        let mut command = self.command(engine, id, scratch.path())?;
+        let mut command = self.command(engine, id, scratch.path(), turn)?;
         command.upper = upper;
-        command.one_processor = turn == Turn::Second;
         if turn == Turn::Unseeded {
             command.entropy = sandbox::Entropy::Real;
         }

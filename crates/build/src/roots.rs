@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use reimage_castore::{Diff, Digest, Hasher, Materialize, Materialized, Owners, TreePath, View};
-use reimage_sandbox::Owner;
+use reimage_sandbox::{Ids, Owner};
 
 use crate::{
     StepError,
@@ -36,15 +36,15 @@ pub(crate) struct Lowers {
 }
 
 impl Engine<'_> {
-    /// Materialises `stack`, as far as it is not there already.
-    pub(crate) fn lowers(&self, stack: &Stack) -> Result<Lowers, StepError> {
+    /// Materialises `stack`, with owners kept like `ids` has them, as far as it is not there already.
+    pub(crate) fn lowers(&self, stack: &Stack, ids: Ids) -> Result<Lowers, StepError> {
         let mut lowers = Lowers::default();
         for (from, to) in groups(&stack.0) {
             let digest = self.composed(&stack.0, from, to)?;
             let below = view(&stack.0[..from]);
             let how = Materialize {
                 below: &below,
-                owners: self.owners(),
+                owners: if ids.physical() { Owners::Physical } else { Owners::Recorded },
                 time: FILE_TIME,
                 nanos: nanoseconds(stack.0[from].source),
             };
@@ -98,11 +98,6 @@ impl Engine<'_> {
         }
         store.put_memo(&key, layer.digest.as_bytes())?;
         Ok(None)
-    }
-
-    /// How owners are kept on disk here.
-    pub(crate) fn owners(&self) -> Owners {
-        if self.zygote().ids().physical() { Owners::Physical } else { Owners::Recorded }
     }
 
     /// The digest of the layers `from..to` as one diff.

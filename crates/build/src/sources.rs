@@ -6,6 +6,7 @@ use reimage_castore::{
     Action, ActionDigest, Digest, Entry, Node, Output, Sha256, Sha256Hasher, Tree, UnpackAction,
 };
 use reimage_fetch as fetch;
+use reimage_oci::VerifiedReader;
 use reimage_plan::{Http, HttpPin, Local, Pin, StepId, Unpack};
 
 use crate::{
@@ -135,26 +136,13 @@ fn from_other_store(
         return Ok(None);
     };
     let mut file = engine.temporary(id)?;
-    let mut hasher = Sha256Hasher::new();
-    let Ok(mut reader) = other.reader(&digest, size) else { return Ok(None) };
-    let copied = io::copy(&mut Tee(&mut reader, &mut hasher), &mut file);
-    if copied.is_err() || hasher.finish() != sha256 {
+    let Ok(reader) = other.reader(&digest, size) else { return Ok(None) };
+    if io::copy(&mut VerifiedReader::new(reader, sha256, size), &mut file).is_err() {
         return Ok(None);
     }
     io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
     let (digest, size) = engine.store().put_file(&file)?;
     Ok(Some(Tree::new(Entry::file(digest, size))))
-}
-
-/// Digests what is read through it.
-struct Tee<'a, R>(R, &'a mut Sha256Hasher);
-
-impl<R: io::Read> io::Read for Tee<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.read(buffer)?;
-        self.1.update(&buffer[..read]);
-        Ok(read)
-    }
 }
 
 /// A copy of the file from a lock bundle; one that is damaged is as good as none, but for a warning.

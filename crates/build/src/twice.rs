@@ -3,20 +3,20 @@
 
 use std::{
     collections::BTreeSet,
-    io::Read,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use reimage_castore::{Attrs, Change, Diff, Digest, Entry, Node, Output, Store, StoreError};
+use reimage_castore::{Attrs, Change, Diff, Entry, Node, Output, Store, StoreError};
+use reimage_oci::first_difference;
 
 /// Which of the two times a step runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// As always.
     First,
-    /// To compare: on one processor of a machine that is busy, its writes on another file system, in other
-    /// directories, later.
+    /// To compare: as another user, on one processor of a machine that is busy, its writes on another file system, in
+    /// other directories, later.
     Second,
     /// To see what is made of random numbers: as the first time, but for these.
     Unseeded,
@@ -104,7 +104,12 @@ fn entries(store: &Store, before: &Entry, after: &Entry) -> Result<String, Store
         (Node::File { digest: one, size }, Node::File { digest: two, size: other })
             if one != two =>
         {
-            contents(store, (one, *size), (two, *other))?
+            let contents = (store.reader(one, *size)?, store.reader(two, *other)?);
+            match first_difference(contents.0, contents.1) {
+                Ok(Some(how)) => how,
+                // The store has told what cannot be read.
+                Ok(None) | Err(_) => "other content".to_owned(),
+            }
         }
         (Node::Symlink { target: one }, Node::Symlink { target: two }) if one != two => {
             format!("a link to `{}`, then to `{}`", one.escape_ascii(), two.escape_ascii())
@@ -128,42 +133,4 @@ fn attributes(before: &Attrs, after: &Attrs) -> String {
     } else {
         "other extended attributes".to_owned()
     }
-}
-
-/// Bytes that are shown of each.
-const SHOWN: usize = 16;
-
-/// Where two files differ first, and what stands there.
-fn contents(store: &Store, one: (&Digest, u64), two: (&Digest, u64)) -> Result<String, StoreError> {
-    let read = |(digest, size): (&Digest, u64)| store.reader(digest, size);
-    let (mut first, mut second) = (read(one)?, read(two)?);
-    let (mut before, mut after) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut position = 0;
-    loop {
-        let before = fill(&mut first, &mut before);
-        let after = fill(&mut second, &mut after);
-        let same = before.iter().zip(after).take_while(|(one, two)| one == two).count();
-        if same < before.len().max(after.len()) || before.is_empty() {
-            let [one, two] = [before, after].map(|bytes| {
-                let shown = &bytes[same.min(bytes.len())..];
-                let shown = &shown[..shown.len().min(SHOWN)];
-                if shown.is_empty() {
-                    "its end".to_owned()
-                } else {
-                    format!("`{}`", shown.escape_ascii())
-                }
-            });
-            return Ok(format!("from byte {} on {one}, then {two}", position + same));
-        }
-        position += same;
-    }
-}
-
-/// As much as there is; what cannot be read has been told by the store.
-fn fill<'a>(from: &mut impl Read, buffer: &'a mut [u8]) -> &'a [u8] {
-    let mut length = 0;
-    while let Ok(read @ 1..) = from.read(&mut buffer[length..]) {
-        length += read;
-    }
-    &buffer[..length]
 }

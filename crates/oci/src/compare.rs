@@ -12,7 +12,7 @@ use reimage_castore::Sha256Hasher;
 use serde_json::Value;
 
 use crate::{
-    Descriptor, Layout, LayoutError, Limits, Manifest, UnpackError, decode,
+    Descriptor, Layout, LayoutError, Limits, Manifest, UnpackError, decode, first_difference,
     unpack::{Kind, Member, Members},
 };
 
@@ -175,7 +175,7 @@ fn archives<A: Read, B: Read>(
         if a.kind != b.kind {
             return Ok(Some((path, format!("a {}, then a {}", kind(&a.kind), kind(&b.kind)))));
         }
-        if let Some(how) = contents(one.content(), two.content())? {
+        if let Some(how) = first_difference(one.content(), two.content())? {
             return Ok(Some((path, how)));
         }
         if let Some(how) = attributes(&a, &b) {
@@ -249,48 +249,6 @@ fn attributes(a: &Member, b: &Member) -> Option<String> {
     } else {
         None
     }
-}
-
-/// Bytes that are shown of each.
-const SHOWN: usize = 16;
-
-/// Where two contents differ first, and what stands there.
-fn contents(mut one: impl Read, mut two: impl Read) -> io::Result<Option<String>> {
-    let (mut a, mut b) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut position = 0;
-    loop {
-        let (first, second) = (fill(&mut one, &mut a)?, fill(&mut two, &mut b)?);
-        let same = first.iter().zip(second).take_while(|(one, two)| one == two).count();
-        if same < first.len().max(second.len()) {
-            let [first, second] = [first, second].map(|bytes| {
-                let shown = &bytes[same.min(bytes.len())..];
-                let shown = &shown[..shown.len().min(SHOWN)];
-                if shown.is_empty() {
-                    "its end".to_owned()
-                } else {
-                    format!("`{}`", shown.escape_ascii())
-                }
-            });
-            return Ok(Some(format!("from byte {} on {first}, then {second}", position + same)));
-        }
-        if first.is_empty() {
-            return Ok(None);
-        }
-        position += same;
-    }
-}
-
-fn fill<'a>(from: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match from.read(&mut buffer[length..]) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(&buffer[..length])
 }
 
 /// A path as people write it, from the root.

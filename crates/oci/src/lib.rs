@@ -10,6 +10,7 @@ mod compare;
 mod compress;
 mod config;
 mod decode;
+mod difference;
 mod document;
 mod export;
 mod fuzz;
@@ -29,6 +30,7 @@ pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble, check_
 pub use compare::{CompareError, Compared, Difference, compare};
 pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
 pub use decode::decode;
+pub use difference::first_difference;
 pub use document::{
     Blob, CONFIG, Descriptor, DocumentError, History, INDEX, ImageConfig, Index, MANIFEST,
     Manifest, Platform, RootFs,

@@ -51,6 +51,9 @@ pub struct Command {
     pub machine: Machine,
     /// Confines it to a single processor, whatever it is told that there are.
     pub one_processor: bool,
+    /// Keeps ids as for a plain user who has one, whoever we are; where
+    /// [`Zygote::has_single_id`](crate::Zygote::has_single_id).
+    pub single_id: bool,
     /// Where its random numbers come from.
     pub entropy: Entropy,
     /// What time it is.
@@ -186,6 +189,7 @@ impl Command {
             network: Network::None,
             machine: Machine::Real,
             one_processor: false,
+            single_id: false,
             entropy: Entropy::Real,
             clock: Clock::Real,
             stat: Stat::Real,

@@ -21,7 +21,7 @@ use crate::command::Command;
 use crate::entropy::Entropy;
 use crate::error::{During, Failure, FailureKind};
 use crate::ids::Ids;
-use crate::mounts::{Root, mask_proc, show_machine};
+use crate::mounts::{self, Root};
 use crate::outcome::Status;
 use crate::sys::{self, Fork, Instruction};
 use crate::wire;
@@ -69,8 +69,8 @@ fn supervise(start: &Start<'_>) -> Result<Infallible, Failure> {
         }
         mounted => mounted.during(|| "mount /proc".into())?,
     }
-    mask_proc(start.ids, &proc, &start.root.path.join("dev/null"))?;
-    show_machine(start.command, &proc, &start.root.aux_path.join("proc"))?;
+    let (files, null) = (start.root.aux_path.join("proc"), start.root.path.join("dev/null"));
+    mounts::cover(start.ids, start.command, &proc, &files, &null)?;
     rustix::process::fchdir(&start.root.dir).during(|| "enter the root".into())?;
     rustix::process::pivot_root(".", ".").during(|| "pivot into the root".into())?;
     unmount(".", UnmountFlags::DETACH).during(|| "leave the host's root".into())?;

@@ -31,6 +31,7 @@ mod serve;
 mod start;
 mod stat;
 mod sys;
+mod sysctl;
 mod terminal;
 mod wire;
 mod xattr;

@@ -42,11 +42,10 @@ pub(crate) const MEMORY: [u64; 2] = [8 << 30, 6 << 30];
 /// Bytes of each file system, and how many of them are free.
 const DISK: [u64; 2] = [64 << 30, 48 << 30];
 
-const RELEASE: &str = "6.1.0";
-const VERSION: &str = "#1 SMP";
-const BOOT_ID: &str = "00000000-0000-4000-8000-000000000001";
+pub(crate) const RELEASE: &str = "6.1.0";
+pub(crate) const VERSION: &str = "#1 SMP";
 
-/// Files of /proc that tell about the machine, each with what it says.
+/// Files of /proc that tell about the machine, each with what it says. Others are empty.
 pub(crate) fn proc_files(cpus: u32, booted: u64) -> Vec<(&'static str, String)> {
     vec![
         ("cpuinfo", cpuinfo(cpus)),
@@ -55,42 +54,8 @@ pub(crate) fn proc_files(cpus: u32, booted: u64) -> Vec<(&'static str, String)> 
         ("uptime", format!("{UPTIME}.00 {}.00\n", UPTIME * u64::from(cpus))),
         ("loadavg", "0.00 0.00 0.00 1/1 1\n".to_owned()),
         ("version", format!("Linux version {RELEASE} {VERSION}\n")),
-        ("sys/kernel/osrelease", format!("{RELEASE}\n")),
-        ("sys/kernel/version", format!("{VERSION}\n")),
-        ("sys/kernel/random/boot_id", format!("{BOOT_ID}\n")),
     ]
 }
-
-/// Files of /proc that tell about the machine and are empty.
-pub(crate) const EMPTY_PROC_FILES: [&str; 27] = [
-    "buddyinfo",
-    "cgroups",
-    "cmdline",
-    "config.gz",
-    "crypto",
-    "devices",
-    "diskstats",
-    "filesystems",
-    "interrupts",
-    "iomem",
-    "ioports",
-    "kallsyms",
-    "kpagecgroup",
-    "kpagecount",
-    "kpageflags",
-    "locks",
-    "misc",
-    "modules",
-    "pagetypeinfo",
-    "partitions",
-    "schedstat",
-    "slabinfo",
-    "softirqs",
-    "swaps",
-    "vmallocinfo",
-    "vmstat",
-    "zoneinfo",
-];
 
 /// `struct utsname` of x86-64 (uname(2)): six fields of 65 bytes.
 pub(crate) fn utsname(host: &str) -> Vec<u8> {

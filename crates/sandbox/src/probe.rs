@@ -71,23 +71,33 @@ impl fmt::Display for Fixed {
 /// Oldest kernel whose notifications cannot be interrupted half-way.
 const OLDEST: (u32, u32) = (5, 19);
 
-/// Runs a prober; never returns. `fds`: the caller's socket. `everything`, or only what some steps need.
-pub(crate) fn run(fds: &[OwnedFd], everything: bool) -> ! {
+/// Runs a prober; never returns. `fds`: the caller's socket. `kind`: the request's first byte.
+pub(crate) fn run(fds: &[OwnedFd], kind: u8) -> ! {
     if let Some(caller) = fds.first() {
-        let found = if everything { all() } else { of_some_steps() };
+        let found = match kind {
+            b'P' => all(),
+            b'U' => vec![tried("user namespaces", Needed::Never, start::userns_advice(), || {
+                start::enter_single()?;
+                own_mounts(0)
+            })],
+            _ => of_some_steps(),
+        };
         // If the caller is gone there is nobody to tell.
         let _told = wire::pack(&found).and_then(|found| wire::send(caller, b"R", &[found.as_fd()]));
     }
     sys::terminate(0)
 }
 
+/// Enters a mount namespace, and with `flags` others, and mounts there.
+fn own_mounts(flags: libc::c_int) -> io::Result<()> {
+    sys::namespaces(flags | libc::CLONE_NEWNS)?;
+    let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+    Ok(mount_change("/", private)?)
+}
+
 fn all() -> Vec<Probe> {
-    let alone = libc::CLONE_NEWNS | if start::privileged() { 0 } else { libc::CLONE_NEWUSER };
-    let own_mounts = move || -> io::Result<()> {
-        sys::namespaces(alone)?;
-        let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
-        Ok(mount_change("/", private)?)
-    };
+    let alone = if start::privileged() { 0 } else { libc::CLONE_NEWUSER };
+    let own_mounts = move || own_mounts(alone);
     let tmpfs = move || -> io::Result<&'static Path> {
         own_mounts()?;
         mount("tmpfs", "/sys", "tmpfs", MountFlags::empty(), None)?;

@@ -78,7 +78,7 @@ fn rename_command_line() -> io::Result<()> {
 
 /// Gives our user namespace its own, empty set of binary formats (Linux 6.7): what the machine has
 /// registered for emulators must not run in a step. It lasts as long as the namespace.
-fn own_binfmt_misc() {
+pub(crate) fn own_binfmt_misc() {
     if let Ok(Fork::Child) = sys::fork() {
         if sys::namespaces(libc::CLONE_NEWNS).is_ok() {
             let flags = rustix::mount::MountFlags::empty();
@@ -123,12 +123,12 @@ fn serve(ids: Ids, groups: &Groups, socket: &OwnedFd, parent: &OwnedFd, children
 }
 
 /// Forks a monitor or a prober. The request is `C` and the scratch directory, with the caller's socket, the
-/// command's memory file and the three standard streams; or `P` or `F` with the socket, to try everything or what some
-/// steps need.
+/// command's memory file and the three standard streams; or `P`, `F` or `U` with the socket, to try everything, what
+/// some steps need, or what another user would need.
 fn begin(ids: Ids, groups: &Groups, request: &[u8], fds: Vec<OwnedFd>) -> Option<Child> {
     let (kind, scratch) = request.split_first()?;
     match sys::fork().ok()? {
-        Fork::Child if matches!(*kind, b'P' | b'F') => probe::run(&fds, *kind == b'P'),
+        Fork::Child if *kind != b'C' => probe::run(&fds, *kind),
         Fork::Child => monitor::run(ids, groups, fds),
         Fork::Parent(pid) => {
             let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;

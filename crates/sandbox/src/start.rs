@@ -156,7 +156,7 @@ fn refused(error: &io::Error) -> Unavailable {
 }
 
 /// Enters a user namespace that maps our own ids to 0.
-fn enter_single() -> io::Result<()> {
+pub(crate) fn enter_single() -> io::Result<()> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     sys::namespaces(libc::CLONE_NEWUSER)?;
     fs::write("/proc/self/setgroups", "deny")?;

@@ -91,6 +91,12 @@ impl Zygote {
         Ok(probes)
     }
 
+    /// Whether a command can run as if by a plain user who has one id ([`Command::single_id`]).
+    pub fn has_single_id(&self) -> bool {
+        self.ids == Ids::Notify
+            || self.tried(b"U").is_ok_and(|probes| probes.iter().all(|probe| probe.works))
+    }
+
     fn tried(&self, request: &[u8]) -> Result<Vec<Probe>, Error> {
         let running = self.request(request, &[])?;
         let payload = running.message()?.1.pop().ok_or_else(lost)?;

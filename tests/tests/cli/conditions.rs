@@ -151,6 +151,13 @@ fn processors_and_the_machine() {
     assert_eq!(env.reimage(["run", "-q", "images.tool", "--", "nproc"]).expect(0).out().trim(), here);
 }
 
+#[test]
+fn processors_of_all_kinds() {
+    // With fused multiplication, which a processor may have, it is ...448e+75.
+    let env = env(r#"    e | re.Run = { from = root, command = ["/bin/perl", "-e", "printf '%.17g', exp(1222 / 7)"], env = { LC_ALL = "C" } },"#);
+    assert_snapshot!(log(&env, "steps.e"), @"6.5374461801489456e+75");
+}
+
 /// Runs reimage where a filter of ours forbids what the monitor needs to answer for directories: `pidfd_getfd`.
 fn without_descriptors(env: &TestEnv, arguments: &[&str]) -> Ran {
     let script = r#"$c = join "", map { pack "SCCL", @$_ } [0x20,0,0,0],[0x15,0,1,438],[6,0,0,0x50001],[6,0,0,0x7fff0000];

@@ -8,9 +8,11 @@ use crate::build::with_steps;
 fn steps_that_make_the_same() {
     let env = with_steps(
         r#"    one | re.Run = { from = root, script = "echo one > /one; mkdir /d; echo x > /d/x" },
-    two | re.Run = { from = [root, one], script = "cat /one > /out/two", outputs = ["/out"], workdir = "/out" },"#,
+    two | re.Run = { from = [root, one], script = "cat /one > /out/two", outputs = ["/out"], workdir = "/out" },
+    owners | re.Run = { from = root, script = "echo x > /x; ln -s x /l; mkfifo /p; chown -h 1:2 /x /l /p; chmod 4000 /x; ls -ln /" },"#,
     );
-    env.programs(&["mkdir"]);
+    env.programs(&["mkdir", "ln", "mkfifo", "chown", "chmod", "ls"]);
+    let _ = env.reimage(["build", "-q", "--twice", "steps.owners"]).expect(0);
     let twice = env.reimage(["build", "-q", "--twice", "steps.two"]).expect(0);
     assert_eq!(env.reimage(["build", "-q", "steps.two"]).expect(0).out(), twice.out());
     // Also what is in the store already.
@@ -27,6 +29,7 @@ fn each_kind_of_difference() {
     names | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; for i in 1 2 3 4 5 6; do echo > /$i-$u; done", entropy = 'real },
     link | re.Run = { from = root, script = "read u < /proc/sys/kernel/random/uuid; ln -s $u /link", entropy = 'real },
     processors | re.Run = { from = root, script = "cat /proc/self/status > /status; grep Cpus_allowed_list /status > /cpus; rm /status" },
+    user | re.Run = { from = root, script = "cat /proc/self/uid_map > /ids" },
     status | re.Run = { from = root, script = "test -e /proc/self/mem; read a b < /proc/self/stat; exit 0" },"#,
     );
     env.programs(&["ln", "grep", "rm"]);
@@ -56,6 +59,10 @@ fn each_kind_of_difference() {
     // The second time there is one processor, if there is more than one at all.
     if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) {
         assert!(error("processors").contains("/cpus: from byte "), "one processor");
+    }
+    // The second time it is somebody else, where it was root.
+    if rustix::process::geteuid().is_root() {
+        assert!(error("user").contains("/ids: from byte "), "another user");
     }
     let _ = env.reimage(["build", "-q", "--twice", "steps.status"]).expect(0);
     // The result of the first time stands.

@@ -47,8 +47,8 @@ pub(crate) struct BuildArgs {
     locked: bool,
     /// Run each step again, under other conditions, and fail where it does not make the same
     ///
-    /// The second time it runs on one processor of a busy machine, later, in other directories on another file
-    /// system. Results of steps are those of the first time.
+    /// The second time it runs as a user with one id, on one processor of a busy machine, later, in other
+    /// directories on another file system. Results of steps are those of the first time.
     #[arg(long)]
     twice: bool,
     #[command(flatten)]

@@ -27,8 +27,9 @@ use crate::{
 
 /// Build an image again from its pinned sources, and compare
 ///
-/// In an empty store, with no result of any cache; each step on one processor of a busy machine, in other directories,
-/// on another file system. Pinned sources may come from the store: their digests are checked again.
+/// In an empty store, with no result of any cache; each step as a user with one id, on one processor of a busy machine,
+/// in other directories, on another file system. Pinned sources may come from the store: their digests are checked
+/// again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -23,7 +23,7 @@ use crate::mounts::{self, Root};
 use crate::notify::{self, Notifier};
 use crate::outcome::{Report, Status, Void};
 use crate::sys::{self, Fork};
-use crate::{rlimits, serve, wire};
+use crate::{rlimits, serve, start, wire};
 
 mod limits;
 
@@ -58,6 +58,7 @@ fn watch(
     set_parent_process_death_signal(Some(Signal::KILL)).during(|| "bind to the zygote".into())?;
     rustix::process::umask(rustix::fs::Mode::empty());
     let command: Command = wire::unpack(payload).during(|| "read the command".into())?;
+    let ids = if command.single_id { single_id(ids)? } else { ids };
     namespaces(&command)?;
     if command.one_processor {
         one_processor().during(|| "take a single processor".into())?;
@@ -126,6 +127,15 @@ fn watch(
     let Root { upper, inputs, uncaptured, .. } = root;
     let report = Report { status, voided, owners, input_owners, uncaptured, ids, elapsed };
     Ok((report, std::iter::once(upper).chain(inputs.into_iter().map(|(_, upper)| upper)).collect()))
+}
+
+/// Becomes like a plain user who has one id, if we have more.
+fn single_id(ids: Ids) -> Result<Ids, Failure> {
+    if ids != Ids::Notify {
+        start::enter_single().during(|| "make a user namespace".into())?;
+        serve::own_binfmt_misc();
+    }
+    Ok(Ids::Notify)
 }
 
 /// Gives up the capability by which overlayfs tells real root from others: with it, files that are copied up

@@ -1,4 +1,4 @@
-//! /dev, /sys and /proc of a sandbox: what programs need, nothing of the machine.
+//! /dev and /sys of a sandbox: what programs need, nothing of the machine.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -7,12 +7,10 @@ use rustix::fs::{FileType, Mode, mknodat};
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 
 use super::QUIET;
-use super::inside::{fd_path, make_dir, make_dirs, reopen, target, write_file};
-use crate::command::Command;
-use crate::entropy::{Entropy, UUID};
+use super::inside::{fd_path, make_dirs, reopen, target, write_file};
+use crate::entropy::Entropy;
 use crate::error::{During, Failure};
-use crate::ids::Ids;
-use crate::machine::{EMPTY_PROC_FILES, Machine, proc_files, sys_cpu_files};
+use crate::machine::{Machine, sys_cpu_files};
 
 /// A minimal /dev: a tmpfs in which no device works but those bound from the host, read-only so that
 /// their own attributes cannot be changed (writing to a device is not writing to its inode).
@@ -77,66 +75,4 @@ pub(super) fn system(at: &OwnedFd, machine: Machine) -> Result<(), Failure> {
     }
     let flags = flags | MountFlags::BIND | MountFlags::RDONLY;
     mount_remount(fd_path(&over), flags, c"").during(|| "protect /sys".into())
-}
-
-/// Puts into /proc what a step sees there instead of what this machine's says. `files` is an empty directory outside of what the step sees.
-pub(crate) fn show_machine(command: &Command, proc: &Path, files: &Path) -> Result<(), Failure> {
-    let mut shown = Vec::new();
-    if let Machine::Fixed { booted, .. } = command.machine {
-        shown = proc_files(command.machine.cpus(), booted);
-        shown.extend(EMPTY_PROC_FILES.iter().map(|name| (*name, String::new())));
-    }
-    if command.entropy != Entropy::Real {
-        shown.push(("sys/kernel/random/uuid", UUID.to_owned()));
-    }
-    if shown.is_empty() {
-        return Ok(());
-    }
-    make_dir(files, 0o755)?;
-    for (number, (name, content)) in shown.into_iter().enumerate() {
-        let file = files.join(number.to_string());
-        write_file(&file, content.as_bytes())?;
-        // A kernel may lack one of them; what it has is hidden.
-        match mount_bind(&file, proc.join(name)) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => Err(error).during(|| format!("show /proc/{name}"))?,
-        }
-    }
-    Ok(())
-}
-
-/// Masks what /proc tells or lets change about the machine. `proc` is a fresh mount of it.
-/// `null` is /dev/null in the sandbox, whose mount is read-only, and so are its copies.
-/// A plain user may not write to what belongs to the machine's root anyway; what every kernel has is mounted for him,
-/// too, so that /proc/mounts says the same.
-pub(crate) fn mask_proc(ids: Ids, proc: &Path, null: &Path) -> Result<(), Failure> {
-    let masked =
-        ["kcore", "kmsg", "keys", "key-users", "timer_list", "sched_debug", "sysrq-trigger"];
-    for name in masked {
-        let path = proc.join(name);
-        match mount_bind(null, &path) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => Err(error).during(|| format!("mask /proc/{name}"))?,
-        }
-    }
-    let flags = MountFlags::BIND
-        | MountFlags::RDONLY
-        | MountFlags::NOSUID
-        | MountFlags::NODEV
-        | MountFlags::NOEXEC;
-    let protected: &[&str] = match ids {
-        Ids::Full => &["sys", "bus", "fs", "irq", "acpi", "scsi"],
-        Ids::Mapped | Ids::Notify => &["sys", "bus", "fs", "irq"],
-    };
-    for name in protected {
-        let path = proc.join(name);
-        match mount_bind(&path, &path) {
-            Ok(()) => {
-                mount_remount(&path, flags, c"").during(|| format!("protect /proc/{name}"))?;
-            }
-            Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => Err(error).during(|| format!("protect /proc/{name}"))?,
-        }
-    }
-    Ok(())
 }

@@ -13,6 +13,7 @@
 mod devices;
 mod inside;
 mod overlay;
+mod proc;
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -24,11 +25,11 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use crate::command::{Command, Input, MAX_LOWERS, UpperOn};
 use crate::error::{During, Failure};
 
-pub(crate) use devices::{mask_proc, show_machine};
 use inside::{
     bind_at, ensure, fd_path, make_dir, make_dirs, open_dir, open_in, target, write_file,
 };
 use overlay::{Writes, overlay};
+pub(crate) use proc::cover;
 
 /// A root that is mounted but not yet pivoted into.
 pub(crate) struct Root {
@@ -104,8 +105,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         .collect();
     let names = aux.join("names");
     make_dir(&names, 0o755)?;
-    let volatile = upper_on == UpperOn::Disk;
-    let writes = Writes { base, names: &names, name: "r", volatile };
+    let writes = Writes { base, names: &names, name: "r" };
     let upper = overlay(&lowers, &writes, path.as_os_str().as_encoded_bytes())?;
     let dir = open_dir(&path)?;
 
@@ -126,7 +126,7 @@ pub(crate) fn build(command: &Command) -> Result<Root, Failure> {
         let path = inside(&target)?;
         uncaptured.push(path.clone());
         let name = format!("i{at}");
-        let writes = Writes { base, names: &names, name: &name, volatile };
+        let writes = Writes { base, names: &names, name: &name };
         inputs.push((path, mount_input(input, &writes, &target)?));
     }
     for bind in &command.binds {

@@ -18,8 +18,6 @@ pub(super) struct Writes<'a> {
     pub(super) base: &'a Path,
     pub(super) names: &'a Path,
     pub(super) name: &'a str,
-    /// No fsync ever, no syncfs of the whole file system at unmount.
-    pub(super) volatile: bool,
 }
 
 /// Mounts an overlay and returns its upper directory, which gets the attributes of the top lower's root.
@@ -50,10 +48,8 @@ pub(super) fn overlay(
     link(&upper, "u")?;
     link(&work, "w")?;
     // userxattr implies metacopy=off and redirect_dir=nofollow, and refuses to be told so.
-    options.push_str(",upperdir=u,workdir=w,userxattr,index=off,xino=off");
-    if writes.volatile {
-        options.push_str(",volatile");
-    }
+    // volatile: no fsync ever, no syncfs of the whole file system at unmount. In memory that is nothing, but shows.
+    options.push_str(",upperdir=u,workdir=w,userxattr,index=off,xino=off,volatile");
     rustix::process::chdir(&names).during(|| "enter the layers' names".into())?;
     let options = CString::new(options).expect("the options hold no NUL");
     mount("overlay", at, "overlay", QUIET, options.as_c_str()).during(|| {

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("capabilities_are_kept_until_exec", capabilities_are_kept_until_exec),
     ("setgid_directories", setgid_directories),
     ("owners_from_below", owners_from_below),
+    ("as_with_a_single_id", as_with_a_single_id),
     ("paths_of_all_kinds", paths_of_all_kinds),
     ("running_as_a_user", running_as_a_user),
     ("many_threads_of_execution", many_threads_of_execution),
@@ -28,6 +29,21 @@ sub lchown { my($u,$g,$p)=@_; sc(94,$p,$u,$g)==0 }
 sub mk { my($p,$m)=@_; $m//=0666; my $fd=sc(2,$p,0301,$m); $fd>=0 and do{ syscall(3,$fd); 1 } }
 sub own { join ' ', map { my @s=lstat $_; "$_=$s[4]:$s[5]" } @_ }
 "#;
+
+/// Whoever we are, a command can run as if by a user with one id; owners are recorded then.
+fn as_with_a_single_id(lab: &Lab) {
+    assert!(lab.zygote.has_single_id(), "those who can make sandboxes can");
+    let script = "cat /proc/self/uid_map; echo x >/f; ln -s f /l; perl -e '$l=\"/l\"; chown 1,2,\"/f\"; syscall(94,$l,1,2)'; stat -c '%n %u %g' /f /l";
+    let mut command = lab.script(script);
+    command.single_id = true;
+    let done = lab.run(&command);
+    assert_eq!(done.outcome.ids, Ids::Notify);
+    assert!(done.outcome.owners.iter().all(|owner| (owner.uid, owner.gid) == (1, 2)));
+    let text = done.text();
+    let (map, owners) = text.split_once('\n').unwrap();
+    assert!(map.ends_with(" 1"), "{map}");
+    assert_eq!(owners, "/f 1 2\n/l 1 2\n");
+}
 
 fn perl(lab: &Lab, script: &str) -> Command {
     lab.perl(&format!("{CALLS}{script}"))
