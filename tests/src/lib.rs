@@ -5,6 +5,7 @@
 
 pub mod archive;
 mod deb;
+mod docker_registry;
 mod env;
 mod files;
 pub mod loopback;
@@ -18,6 +19,7 @@ mod tool;
 mod user;
 
 pub use deb::Deb;
+pub use docker_registry::{Closed, DockerRegistry};
 pub use env::{TestEnv, binary};
 pub use files::{assert_same_files, files};
 pub use mirror::Mirror;

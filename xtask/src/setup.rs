@@ -5,10 +5,12 @@ use std::process::{Command, Stdio};
 use crate::command::run;
 
 /// Programs that the tests need, each with the Debian package that has it.
-pub(crate) const TESTS: [(&str, &str); 17] = [
+pub(crate) const TESTS: [(&str, &str); 20] = [
     ("bwrap", "bubblewrap"),
+    ("buildah", "buildah"),
     ("busybox", "busybox-static"),
     ("crun", "crun"),
+    ("docker-registry", "docker-registry"),
     ("go", "golang-go"),
     ("javac", "default-jdk-headless"),
     ("make", "make"),
@@ -16,6 +18,7 @@ pub(crate) const TESTS: [(&str, &str); 17] = [
     ("musl-gcc", "musl-tools"),
     ("newuidmap", "uidmap"),
     ("node", "nodejs"),
+    ("openssl", "openssl"),
     ("podman", "podman"),
     ("python3", "python3"),
     ("ruby", "ruby"),

@@ -17,7 +17,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("registry", &["http", "oci", "castore"]),
     ("fetch", &["http", "plan", "castore"]),
     ("build", &["fetch", "oci", "plan", "sandbox", "castore"]),
-    ("reimage", &["build", "fetch", "http", "oci", "plan", "sandbox", "spec", "castore"]),
+    (
+        "reimage",
+        &["build", "fetch", "http", "oci", "plan", "registry", "sandbox", "spec", "castore"],
+    ),
 ];
 
 /// Lines of a file before its tests, at most.

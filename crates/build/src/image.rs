@@ -16,13 +16,16 @@ use crate::{
     StepError,
     baseline::FILE_TIME,
     build::ImageRecord,
-    conditions::{real, words},
+    conditions::{made_of, real, words},
     engine::Engine,
     history, secrets,
 };
 
 /// The annotation of a manifest that says what of the machine steps saw: `clock, entropy`.
 const NOT_REPRODUCIBLE: &str = "dev.reimage.not-reproducible";
+
+/// The annotation of a manifest that says what its steps demand and its machine could not give: it stays there.
+pub const DEGRADED: &str = "dev.reimage.degraded";
 
 /// Fails at an image of more layers than engines take, before a step of it has run.
 pub(crate) fn check_layers(plan: &Plan) -> Result<(), StepError> {
@@ -76,6 +79,11 @@ pub(crate) fn image(
     if real != BTreeSet::new() {
         // Not the names of the steps: a name is in no digest.
         annotations.insert(NOT_REPRODUCIBLE.to_owned(), words(&real));
+    }
+    let steps = made_of(engine.plan, id);
+    let degraded: BTreeSet<_> = steps.into_iter().flat_map(|id| engine.given_up(id)).collect();
+    if !degraded.is_empty() {
+        annotations.insert(DEGRADED.to_owned(), words(&degraded));
     }
     let platform = Platform::default();
     let value = oci::Image {

@@ -294,9 +294,11 @@ fn failed(failed: Failed, shown: &str) -> HttpError {
     }
 }
 
-/// Whether the other end is not who it should be: that does not pass.
+/// Whether one end is not who the other takes it for: that does not pass.
 pub(crate) fn is_certificate(error: &ureq::Error) -> bool {
-    let bad = |error: &rustls::Error| matches!(error, rustls::Error::InvalidCertificate(_));
+    let bad = |error: &rustls::Error| {
+        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
+    };
     match error {
         ureq::Error::Rustls(error) => bad(error),
         ureq::Error::Io(error) => {

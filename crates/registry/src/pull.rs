@@ -1,13 +1,13 @@
 //! A whole image out of a repository into a layout: only what is missing, verified, the documents last.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io};
 
 use reimage_castore::Sha256;
 use reimage_http::parallel;
 use reimage_oci::{Blob, Descriptor, Index, Manifest, Session};
 
 use crate::{
-    Found, Platforms, Progress, RegistryError, Repository,
+    Found, Platforms, Progress, RegistryError, Source,
     platforms::{flat, narrow},
 };
 
@@ -17,16 +17,16 @@ pub struct Pulled {
     /// The image as it is here: its manifest, or its index.
     pub descriptor: Descriptor,
     /// Number of blobs that came.
-    pub fetched: u64,
+    pub fetched: usize,
     /// Their bytes.
     pub bytes: u64,
 }
 
-/// Takes an image, found by tag or digest, into a layout; it has no name there yet.
+/// Takes an image into a layout; it has no name there yet.
 ///
 /// A download that breaks off goes on the next time.
 pub fn pull(
-    from: &Repository<'_>,
+    from: Source<'_>,
     image: Found,
     platforms: &Platforms,
     session: &Session,
@@ -38,8 +38,7 @@ pub fn pull(
         let narrowed = narrow(image, &index, platforms)?;
         let mut manifests = Vec::new();
         for descriptor in narrowed.manifests {
-            let found = from.manifest(descriptor.digest)?;
-            let bytes = found.ok_or_else(|| from.missing(descriptor.digest))?.bytes;
+            let bytes = from.document(&descriptor)?;
             manifests.push(Found { descriptor, bytes });
         }
         (manifests, narrowed.index)
@@ -50,7 +49,7 @@ pub fn pull(
     for Found { descriptor, bytes } in &manifests {
         if !descriptor.is_manifest() {
             let media_type = descriptor.media_type.clone();
-            let what = format!("`{}@{}`", from.path(), descriptor.digest);
+            let what = descriptor.digest.to_string();
             return Err(RegistryError::NotAnImage { what, media_type });
         }
         let manifest = Manifest::parse(descriptor.digest, bytes)?;
@@ -59,7 +58,7 @@ pub fn pull(
     let missing = blobs.into_iter().filter(|(digest, size)| !session.layout().has(*digest, *size));
     let mut missing: Vec<_> = missing.collect();
     missing.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
-    parallel(from.registry.parallel(), &missing, |(digest, size)| {
+    parallel(from.parallel(), &missing, |(digest, size)| {
         fetch(from, *digest, *size, session, progress)
     })?;
     let mut top = None;
@@ -69,19 +68,28 @@ pub fn pull(
         session.put(&Blob { descriptor: descriptor.clone(), bytes })?;
         top = Some(descriptor);
     }
-    let (fetched, bytes) = (missing.len() as u64, missing.iter().map(|(_, size)| size).sum());
+    let (fetched, bytes) = (missing.len(), missing.iter().map(|(_, size)| size).sum());
     let descriptor = top.expect("an image has a document");
     Ok(Pulled { descriptor, fetched, bytes })
 }
 
 fn fetch(
-    from: &Repository<'_>,
+    from: Source<'_>,
     digest: Sha256,
     size: u64,
     session: &Session,
     progress: Progress<'_>,
 ) -> Result<(), RegistryError> {
     let mut download = session.download(digest)?;
-    from.fetch(digest, size, download.file(), progress)?;
+    match from {
+        Source::Repository(repository) => {
+            repository.fetch(digest, size, download.file(), progress)?;
+        }
+        Source::Layout(layout) => {
+            download.file().set_len(0)?;
+            let mut blob = layout.open_blob(digest, size)?;
+            io::copy(&mut blob, download.file())?;
+        }
+    }
     Ok(download.commit()?)
 }

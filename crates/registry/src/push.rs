@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, Read, Seek as _, SeekFrom},
-    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -30,8 +29,8 @@ const SMALL: u64 = 16 << 10;
 pub enum Source<'a> {
     /// A layout.
     Layout(&'a Layout),
-    /// Another repository; what goes through this machine is kept in a directory for as long as that takes.
-    Repository(&'a Repository<'a>, &'a Path),
+    /// Another repository; each blob that goes through this machine lies among its temporary files for as long.
+    Repository(&'a Repository<'a>),
 }
 
 /// What was done.
@@ -40,11 +39,11 @@ pub struct Pushed {
     /// The image as it is there.
     pub digest: Sha256,
     /// Number of blobs that were sent.
-    pub sent: u64,
+    pub sent: usize,
     /// Their bytes.
     pub bytes: u64,
     /// Number of blobs that the registry took from another repository of its own.
-    pub mounted: u64,
+    pub mounted: usize,
 }
 
 /// Puts an image into a repository: its blobs, its manifests, and last what names it, each of `tags` or its digest.
@@ -94,9 +93,9 @@ struct There {
 
 #[derive(Default)]
 struct Counts {
-    sent: u64,
+    sent: usize,
     bytes: u64,
-    mounted: u64,
+    mounted: usize,
 }
 
 impl There {
@@ -242,7 +241,7 @@ impl Image {
 
 impl Source<'_> {
     /// A manifest or an index.
-    fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
+    pub(crate) fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, RegistryError> {
         if !descriptor.is_manifest() && !descriptor.is_index() {
             let media_type = descriptor.media_type.clone();
             let what = descriptor.digest.to_string();
@@ -250,10 +249,18 @@ impl Source<'_> {
         }
         match self {
             Self::Layout(layout) => Ok(layout.read_document(descriptor)?),
-            Self::Repository(repository, _) => {
+            Self::Repository(repository) => {
                 let found = repository.manifest(descriptor.digest)?;
                 Ok(found.ok_or_else(|| repository.missing(descriptor.digest))?.bytes)
             }
+        }
+    }
+
+    /// How many blobs are taken at once.
+    pub(crate) fn parallel(&self) -> usize {
+        match self {
+            Self::Layout(_) => 1,
+            Self::Repository(repository) => repository.registry.parallel(),
         }
     }
 
@@ -268,8 +275,8 @@ impl Source<'_> {
                 let inner = layout.open_blob(digest, size)?;
                 Ok(Box::new(Told { inner, digest, at: 0, size, progress }))
             }
-            Self::Repository(repository, directory) => {
-                let mut file = tempfile::tempfile_in(directory)?;
+            Self::Repository(repository) => {
+                let mut file = tempfile::tempfile()?;
                 repository.fetch(digest, size, &mut file, progress)?;
                 file.seek(SeekFrom::Start(0))?;
                 Ok(Box::new(file))

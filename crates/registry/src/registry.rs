@@ -12,9 +12,10 @@ use reimage_http::{
 };
 
 use crate::{
-    Credential, RegistryConfig, RegistryError, Repository,
+    Credential, RegistryConfig, RegistryError, Repository, Secret,
     auth::{Auth, Challenge, host_of},
     config::Place,
+    repository::nothing,
 };
 
 /// All registries; cheap to share between threads.
@@ -81,6 +82,31 @@ impl Registry {
     /// A repository of a registry, both as names of images call them.
     pub fn repository(&self, registry: &str, path: &str) -> Repository<'_> {
         Repository { registry: self, name: registry.into(), path: path.into() }
+    }
+
+    /// Fails if the registry does not take this name and password.
+    pub fn check(
+        &self,
+        registry: &str,
+        username: &str,
+        password: &Secret,
+    ) -> Result<(), RegistryError> {
+        let host = self.host(&Place::of(registry));
+        let repository = self.repository(registry, "");
+        let credential =
+            Credential::Password { username: username.to_owned(), password: password.clone() };
+        let mut known = host.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(String::new(), Some(credential));
+        drop(known);
+        let at = format!("{}/v2/", host.base);
+        let call = Call::new(Method::GET, &at, "a login", &[]);
+        self.retrying(|| {
+            let answer = self.send(&host, &repository, &call, &mut nothing)?;
+            if answer.status.is_success() {
+                return Ok(());
+            }
+            Err(Self::refused(&host, call.what, answer).into())
+        })
     }
 
     /// How many blobs are on their way at once.
@@ -165,8 +191,7 @@ impl Registry {
             request.headers.clone_from(&call.headers);
             let credential = self.credential(host, repository)?;
             if own {
-                request.authorization =
-                    self.authorization(host, call.scopes, credential.as_ref())?;
+                request.authorization = self.authorization(host, call, credential.as_ref())?;
             }
             let shown = request.authorization.clone();
             let mut sent = payload()?;
@@ -234,12 +259,12 @@ impl Registry {
     fn authorization(
         &self,
         host: &Host,
-        scopes: &[String],
+        call: &Call<'_>,
         credential: Option<&Credential>,
     ) -> Result<Option<reimage_http::HeaderValue>, RegistryError> {
         let encrypted = host.base.starts_with("https://");
         // As long as it is held nobody else asks for the same token.
-        host.auth().authorization(scopes, credential, |realm, request| {
+        host.auth().authorization(call.scopes, credential, |realm, request| {
             let server = host_of(realm);
             if encrypted && !realm.starts_with("https://") {
                 let why = format!("it sends us to {server}, unencrypted, for a token");
@@ -255,17 +280,17 @@ impl Registry {
                 request.headers.clone_from(&headers);
                 request.authorization.clone_from(&authorization);
                 request.payload = body.map_or(Payload::None, Payload::Bytes);
-                let what = "a token";
                 let answer = self.client.send(request).map_err(|error| Failure {
                     passes: error.may_pass(),
                     after: None,
-                    error: RegistryError::http(what, &server, error),
+                    error: RegistryError::http("a token", &server, error),
                 })?;
                 if answer.status.is_success() {
                     return Ok(answer);
                 }
                 let (passes, after) = (answer.may_pass(), answer.retry_after());
-                let error = RegistryError::refused(what, &server, credential.is_some(), answer);
+                let error =
+                    RegistryError::refused(call.what, &host.name, credential.is_some(), answer);
                 Err(Failure { error, passes, after })
             })
         })

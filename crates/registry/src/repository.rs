@@ -77,6 +77,12 @@ impl Repository<'_> {
         found(self.somewhere(|host| self.manifest_at(host, Name::Digest(digest))))
     }
 
+    /// What a digest names, or else a tag, of which one must be given; it must be there.
+    pub fn find(&self, tag: Option<&str>, digest: Option<Sha256>) -> Result<Found, RegistryError> {
+        let tag = tag.unwrap_or("latest");
+        self.somewhere(|host| self.manifest_at(host, digest.map_or(Name::Tag(tag), Name::Digest)))
+    }
+
     /// Downloads a blob into `file`; what that holds already is taken for its beginning.
     pub fn fetch(
         &self,

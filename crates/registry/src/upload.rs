@@ -96,6 +96,10 @@ impl Repository<'_> {
         match answer.status {
             StatusCode::CREATED => Ok(None),
             StatusCode::ACCEPTED => Ok(Some(location(host, &answer)?)),
+            StatusCode::NOT_FOUND => {
+                let what = format!("the repository `{}`", self.path);
+                Err(Registry::refused(host, &what, answer).into())
+            }
             _ => Err(Registry::refused(host, &what, answer).into()),
         }
     }

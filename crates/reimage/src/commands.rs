@@ -5,6 +5,7 @@ mod cache;
 mod check;
 mod completions;
 mod config;
+mod copy;
 mod doctor;
 mod graph;
 mod history;
@@ -14,8 +15,11 @@ mod init;
 mod inspect;
 mod lock;
 mod log;
+mod login;
 mod plan;
 mod prune;
+mod pull;
+mod push;
 mod remove;
 mod run;
 mod save;
@@ -49,6 +53,11 @@ pub(crate) enum Verb {
     Save(save::SaveArgs),
     Import(import::ImportArgs),
     Tag(tag::TagArgs),
+    Push(push::PushArgs),
+    Pull(pull::PullArgs),
+    Copy(copy::CopyArgs),
+    Login(login::LoginArgs),
+    Logout(login::LogoutArgs),
     Verify(verify::VerifyArgs),
     Remove(remove::RemoveArgs),
     Prune(prune::PruneArgs),
@@ -71,6 +80,9 @@ impl Verb {
             Self::Images(args) => args.output.format,
             Self::History(args) => args.output.format,
             Self::Import(args) => args.output.format,
+            Self::Push(args) => args.output.format,
+            Self::Pull(args) => args.output.format,
+            Self::Copy(args) => args.output.format,
             Self::Verify(args) => args.format.format,
             Self::Remove(args) => args.output.format,
             Self::Prune(args) => args.output.format,
@@ -82,6 +94,8 @@ impl Verb {
             | Self::Run(_)
             | Self::Save(_)
             | Self::Tag(_)
+            | Self::Login(_)
+            | Self::Logout(_)
             | Self::Completions(_) => Format::Text,
             Self::Inspect(_) => Format::Json,
         }
@@ -105,6 +119,11 @@ impl Verb {
             Self::Save(args) => save::run(args, app),
             Self::Import(args) => import::run(args, app),
             Self::Tag(args) => tag::run(args, app),
+            Self::Push(args) => push::run(args, app),
+            Self::Pull(args) => pull::run(args, app),
+            Self::Copy(args) => copy::run(args, app),
+            Self::Login(args) => login::login(args, app),
+            Self::Logout(args) => login::logout(args, app),
             Self::Verify(args) => verify::run(args, app),
             Self::Remove(args) => remove::run(args, app),
             Self::Prune(args) => prune::run(args, app),

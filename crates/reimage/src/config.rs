@@ -31,6 +31,10 @@ pub(crate) struct Config {
     pub(crate) jobs: Sourced<usize>,
     /// URLs that stand in the place of a prefix, by that.
     pub(crate) http_mirrors: BTreeMap<String, Sourced<Vec<String>>>,
+    /// Where images of a registry are looked for first, by its name.
+    pub(crate) registry_mirrors: BTreeMap<String, Sourced<Vec<String>>>,
+    /// Registries that are spoken to without encryption.
+    pub(crate) insecure: Sourced<Vec<String>>,
     /// Debian mirrors; none: the machine's apt sources.
     pub(crate) mirrors: Sourced<Vec<String>>,
     /// Mirrors of Debian's security archive; none: the machine's apt sources.
@@ -160,6 +164,8 @@ impl Config {
             store: Sourced::default_of(store.join("reimage")),
             jobs: Sourced::default_of(machine.processors),
             http_mirrors: BTreeMap::new(),
+            registry_mirrors: BTreeMap::new(),
+            insecure: Sourced::default_of(Vec::new()),
             mirrors: Sourced::default_of(Vec::new()),
             security_mirrors: Sourced::default_of(Vec::new()),
             keyrings: Sourced::default_of(Vec::new()),
@@ -176,6 +182,10 @@ impl Config {
         for (Prefix(prefix), value) in file.http.mirrors {
             self.http_mirrors.insert(prefix, Sourced { value, origin: origin.clone() });
         }
+        for (name, value) in file.registry.mirrors {
+            self.registry_mirrors.insert(name, Sourced { value, origin: origin.clone() });
+        }
+        self.insecure.set(file.registry.insecure, &origin);
         self.mirrors.set(file.debian.mirrors, &origin);
         self.security_mirrors.set(file.debian.security_mirrors, &origin);
         let keyrings = file.debian.keyrings.map(|all| all.into_iter().map(beside).collect());

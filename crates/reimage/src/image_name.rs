@@ -2,7 +2,7 @@
 
 use clap::Args;
 use reimage_build::{TargetOutput, build};
-use reimage_oci::{Descriptor, Layout, LayoutError, StoredImage};
+use reimage_oci::{Descriptor, Layout, LayoutError, Reference, StoredImage};
 use reimage_spec::{Name, NameError};
 
 use crate::{
@@ -41,6 +41,19 @@ pub(crate) fn is_target(name: &str) -> bool {
 }
 
 impl ImageArgs {
+    /// The names that a target gives its image: those that it has here.
+    pub(crate) fn tags(&self, here: &Here) -> Result<Vec<Reference>, CommandError> {
+        let names = here.image.names.iter().filter_map(|name| name.parse::<Reference>().ok());
+        let names: Vec<_> = names.collect();
+        if names.is_empty() {
+            let message = format!("`{}` has no `tags`, so it has no name to go by", self.name);
+            return Err(
+                CommandError::usage(message).hint("say where to: `registry.example/NAME:TAG`")
+            );
+        }
+        Ok(names)
+    }
+
     /// Builds it if it is a target; finds it.
     pub(crate) fn find(&self, app: &App) -> Result<Here, CommandError> {
         if !is_target(&self.name) {

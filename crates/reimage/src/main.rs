@@ -8,10 +8,12 @@ mod error;
 mod image_name;
 mod interact;
 mod machine;
+mod network;
 mod panics;
 mod session;
 mod signals;
 mod spec_args;
+mod transfer;
 mod ui;
 
 use std::{ffi::OsString, process::ExitCode};

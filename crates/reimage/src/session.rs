@@ -6,7 +6,6 @@ use clap::Args;
 use reimage_build::{Context, Event};
 use reimage_castore::Store;
 use reimage_fetch::{Bundle, Sources, SourcesConfig, debian::DebianConfig};
-use reimage_http::{HttpConfig, Proxies};
 use reimage_oci::Layout;
 use reimage_plan::{Plan, Target};
 
@@ -15,6 +14,7 @@ use crate::{
     commands::lock_of,
     config::{Config, SourceFlags},
     error::CommandError,
+    network,
     spec_args::{ALL, Loaded, SpecArgs},
     ui::Progress,
 };
@@ -159,22 +159,6 @@ fn sources(
     store: &Store,
     offline: bool,
 ) -> Result<Sources, CommandError> {
-    let variable = |names: &[&str]| {
-        let value = names.iter().find_map(|name| app.machine.variable(name))?;
-        Some(value.to_string_lossy().into_owned())
-    };
-    let no_proxy = variable(&["no_proxy", "NO_PROXY"]).unwrap_or_default();
-    let proxies = Proxies {
-        // Not HTTP_PROXY: a CGI script gets one from whoever calls it.
-        http: variable(&["http_proxy"]),
-        https: variable(&["https_proxy", "HTTPS_PROXY"]),
-        none: no_proxy
-            .split(',')
-            .map(str::trim)
-            .filter(|n| !n.is_empty())
-            .map(str::to_owned)
-            .collect(),
-    };
     let http_mirrors = config.http_mirrors.iter();
     let http_mirrors = http_mirrors.map(|(prefix, s)| (prefix.clone(), s.value.clone())).collect();
     let debian = DebianConfig {
@@ -182,8 +166,7 @@ fn sources(
         security_mirrors: config.security_mirrors.value.clone(),
         keyrings: config.keyrings.value.clone(),
     };
-    let http =
-        HttpConfig { offline, proxies, seed: std::process::id().into(), ..HttpConfig::default() };
+    let http = network::http(&app.machine, offline);
     Ok(Sources::new(SourcesConfig {
         http,
         http_mirrors,

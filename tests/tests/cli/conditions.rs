@@ -203,6 +203,14 @@ fn what_this_machine_cannot_give() {
     assert_eq!(build(&["-q", "steps.low", "--degraded"]).expect(0).out(), good);
     let high = build(&["steps.high", "--degraded"]).expect(0);
     assert!(high.err().contains("warning: `steps.high` is not reproducible: real in `steps.high` (machine"), "{high}");
+    let image = "images = { low | re.Image = { layers = [steps.low, steps.real] },";
+    env.file("spec.ncl", env.read("spec.ncl").replace("images = {", image));
+    let push = ["push", "images.low", "127.0.0.1:1/low:1", "--degraded"];
+    let pushed = without_descriptors(&env, &push);
+    assert_snapshot!(pushed.expect(3).err().lines().skip_while(|line| !line.starts_with("error")).collect::<Vec<_>>().join("\n"), @"
+    error: The image was made with `--degraded`, without machine: what comes of that stays on its machine
+    hint: build it on a machine that can give its steps what they demand
+    ");
     let doctor = without_descriptors(&env, &["doctor"]).expect(3);
     let lines: Vec<_> = doctor.out().lines().skip_while(|line| line.starts_with("ok")).take(2).map(str::to_owned).collect();
     assert_snapshot!(lines.join("\n"), @"

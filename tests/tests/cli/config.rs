@@ -21,6 +21,8 @@ fn a_file_and_a_flag() {
     store.path = "[ROOT]/work/here" # --store
     build.jobs = 3 # [ROOT]/config/reimage/config.toml
     http.mirrors = {} # default: each URL is fetched from where it says
+    registry.mirrors = {} # default: each registry is asked itself
+    registry.insecure = [] # default: those on this machine
     debian.mirrors = ["http://127.0.0.1:1/debian"] # [ROOT]/config/reimage/config.toml
     debian.security_mirrors = [] # default: the machine's apt sources
     debian.keyrings = ["[ROOT]/work/k.gpg"] # --keyring
@@ -33,7 +35,7 @@ fn a_file_and_a_flag() {
 fn for_programs() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n[sandbox]\nmemory = \"1g\"\n");
-    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"http.mirrors":{"origin":"default","value":{}},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
+    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"http.mirrors":{"origin":"default","value":{}},"registry.insecure":{"origin":"default","value":[]},"registry.mirrors":{"origin":"default","value":{}},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
 }
 
 #[test]

@@ -41,6 +41,7 @@ modules!(
     init,
     lock,
     plan,
+    registries,
     run,
     secrets,
     steps,

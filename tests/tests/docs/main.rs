@@ -8,7 +8,10 @@ use std::{
     process::Command,
 };
 
-use reimage_tests::{Ran, TestEnv, binary};
+use reimage_tests::{Closed, DockerRegistry, Ran, TestEnv, binary};
+
+/// What pages call a registry of one's own.
+const REGISTRY: &str = "registry.example";
 
 /// A command of a session and the lines that it prints.
 struct Entry {
@@ -131,7 +134,19 @@ fn the_sessions_of_the_other_pages() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     for entry in fs_err::read_dir(docs).expect("the pages") {
         let text = fs_err::read_to_string(entry.expect("readable").path()).expect("a page");
-        if !blocks(&text, "console").is_empty() {
+        if blocks(&text, "console").is_empty() {
+            continue;
+        }
+        if text.contains(REGISTRY) {
+            let registry = DockerRegistry::new(Closed { password: true, ..Closed::default() });
+            let line = |line: &str| {
+                let shown =
+                    if line.starts_with("$ ") { &registry.host() } else { "127.0.0.1:[PORT]" };
+                line.replace(REGISTRY, shown)
+            };
+            let text: Vec<_> = text.lines().map(line).collect();
+            play(&TestEnv::new(), &text.join("\n"));
+        } else {
             play(&TestEnv::new(), &text);
         }
     }

@@ -6,3 +6,4 @@ mod depth;
 mod everything;
 mod golden;
 mod readers;
+mod registries;

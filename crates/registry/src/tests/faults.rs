@@ -74,7 +74,7 @@ fn a_push_that_fails_names_nothing_and_goes_on() {
         while server.requests().len() < number + 39 {
             let _ = images.push(&image, &repository, &["1"]);
         }
-        let there = server.state().blobs.len() as u64;
+        let there = server.state().blobs.len();
         let Ok(pushed) = images.push(&image, &repository, &["1"]) else {
             assert!(server.requests().len() < number + 45);
             continue;
@@ -106,7 +106,13 @@ fn a_pull_gets_over_each_or_says_what_came() {
         let session = fresh.session();
         let pulled = repository.tagged("1").and_then(|found| {
             let all = crate::Platforms::All;
-            crate::pull(&repository, found.unwrap(), &all, &session, &|_, _, _| {})
+            crate::pull(
+                crate::Source::Repository(&repository),
+                found.unwrap(),
+                &all,
+                &session,
+                &|_, _, _| {},
+            )
         });
         fresh.check();
         if pulled.is_err() {

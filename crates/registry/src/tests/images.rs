@@ -25,7 +25,8 @@ fn all_one_and_some() {
     let of = |platforms: Platforms| {
         let fresh = Images::new();
         let found = from.tagged("all").unwrap().unwrap();
-        pull(&from, found, &platforms, &fresh.session(), &|_, _, _| {}).inspect(|_| fresh.check())
+        pull(Source::Repository(&from), found, &platforms, &fresh.session(), &|_, _, _| {})
+            .inspect(|_| fresh.check())
     };
     let all = of(Platforms::All).unwrap();
     assert_eq!((all.descriptor.digest, all.fetched), (index.digest, 6));

@@ -45,7 +45,7 @@ pub(crate) fn knowing(directory: &Path, text: &str) -> Registry {
 
 /// A layout in a directory that goes with it.
 pub(crate) struct Images {
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
     pub(crate) layout: Layout,
 }
 
@@ -63,7 +63,7 @@ impl Images {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::open_or_create(directory.path().join("oci")).unwrap();
-        Self { directory, layout }
+        Self { _directory: directory, layout }
     }
 
     pub(crate) fn session(&self) -> Session {
@@ -129,7 +129,7 @@ impl Images {
     /// Pulls what a tag names.
     pub(crate) fn pull(&self, from: &Repository<'_>, tag: &str) -> Result<Pulled, RegistryError> {
         let found = from.tagged(tag)?.expect("the tag is there");
-        pull(from, found, &Platforms::All, &self.session(), &|_, _, _| {})
+        pull(Source::Repository(from), found, &Platforms::All, &self.session(), &|_, _, _| {})
     }
 
     /// Fails if anything in the layout is not what it should be.

@@ -125,7 +125,7 @@ fn from_repository_to_repository() {
     let image = images.image(&[noise(1, 100_000), noise(2, 20)]);
     images.push(&image, &from, &["1"]).unwrap();
     let to = client.repository(&two.host(), "copy/app");
-    let source = Source::Repository(&from, images.directory.path());
+    let source = Source::Repository(&from);
     let copy = || {
         let tags = ["1".to_owned()];
         push(source, &image, &Platforms::All, &to, &tags, &[], &|_, _, _| {}).unwrap()

@@ -84,6 +84,6 @@ fn commands_that_the_docs_show_are_ones() {
 
 /// The command of an example: up to a pipe, a redirection, a remark, or the two blanks that an explanation follows.
 fn text_command(line: &str) -> &str {
-    let ends = [" | ", " > ", " # ", "  "].map(|end| line.find(end).unwrap_or(line.len()));
+    let ends = [" | ", " > ", " < ", " # ", "  "].map(|end| line.find(end).unwrap_or(line.len()));
     &line[..ends.into_iter().min().unwrap_or(line.len())]
 }

@@ -1,6 +1,6 @@
 //! `reimage config`: the effective configuration, and where each value was said.
 
-use std::{path::Path, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use clap::Args;
 use serde::Serialize;
@@ -26,6 +26,10 @@ Example of a config.toml:
   jobs = 4                          # most steps at the same time
   [http.mirrors]                    # tried before the URL itself
   \"https://example.org/\" = [\"https://mirror.example/files/\"]
+  [registry]
+  insecure = [\"registry.lan:5000\"]   # spoken to without encryption
+  [registry.mirrors]                # asked before the registry itself
+  \"docker.io\" = [\"mirror.example\"]
   [debian]
   mirrors = [\"http://mirror.example/debian\"]
   security_mirrors = [\"http://mirror.example/debian-security\"]
@@ -50,14 +54,11 @@ pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError
     let store = Sourced { value: text(&config.store.value), origin: config.store.origin.clone() };
     let mut rows =
         vec![row("store.path", &store, ""), row("build.jobs", &config.jobs, "the processors")];
-    rows.extend(config.http_mirrors.iter().map(|(prefix, mirrors)| {
-        let prefix = Value::from(prefix.as_str());
-        row(&format!("http.mirrors.{prefix}"), mirrors, "")
-    }));
-    if config.http_mirrors.is_empty() {
-        let none = Sourced { value: json!({}), origin: Origin::Default };
-        rows.push(row("http.mirrors", &none, "each URL is fetched from where it says"));
-    }
+    let own = "each URL is fetched from where it says";
+    rows.extend(table("http.mirrors", &config.http_mirrors, own));
+    let own = "each registry is asked itself";
+    rows.extend(table("registry.mirrors", &config.registry_mirrors, own));
+    rows.push(row("registry.insecure", &config.insecure, "those on this machine"));
     rows.extend([
         row("debian.mirrors", &config.mirrors, "the machine's apt sources"),
         row("debian.security_mirrors", &config.security_mirrors, "the machine's apt sources"),
@@ -93,6 +94,20 @@ struct Row {
     origin: Origin,
     /// What the default means.
     default: &'static str,
+}
+
+/// A row for each key of a table, or one that says what its absence means.
+fn table(
+    name: &str,
+    table: &BTreeMap<String, Sourced<Vec<String>>>,
+    default: &'static str,
+) -> Vec<Row> {
+    if table.is_empty() {
+        let none = Sourced { value: json!({}), origin: Origin::Default };
+        return vec![row(name, &none, default)];
+    }
+    let key = |key: &String| format!("{name}.{}", Value::from(key.as_str()));
+    table.iter().map(|(name, value)| row(&key(name), value, "")).collect()
 }
 
 fn row<T: Serialize>(key: &str, value: &Sourced<T>, default: &'static str) -> Row {

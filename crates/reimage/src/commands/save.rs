@@ -83,7 +83,7 @@ pub(crate) fn run(args: &SaveArgs, app: &App) -> Result<ExitCode, CommandError> 
             }
         }
         _ if stdout => args.archive(&here, &mut io::stdout().lock())?,
-        _ => args.file(&here, &output)?,
+        _ => whole_file(&output, |out| args.archive(&here, out))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,27 +97,30 @@ impl SaveArgs {
             _ => export_archive(layout, image, Archive::Docker, out),
         }
     }
+}
 
-    /// Writes a file aside and puts it in place as a whole; what is no file, such as a pipe, as it comes.
-    fn file(&self, here: &Here, path: &Path) -> Result<(), CommandError> {
-        if path.exists() && !path.is_file() {
-            let mut out = fs_err::OpenOptions::new().write(true).open(path)?;
-            return Ok(self.archive(here, &mut out)?);
-        }
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.new", std::process::id()));
-        let mut file: File = fs_err::File::create(&aside)?.into();
-        let written = self.archive(here, &mut file).map_err(CommandError::from);
-        let written = written.and_then(|()| {
-            file.sync_all()?;
-            Ok(fs_err::rename(&aside, path)?)
-        });
-        if written.is_err() {
-            // The error that is on its way says all that matters.
-            let _ = fs_err::remove_file(&aside);
-        }
-        written
+/// Writes a file aside and puts it in place as a whole; what is no file, such as a pipe, as it comes.
+pub(super) fn whole_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ExportError>,
+) -> Result<(), CommandError> {
+    if path.exists() && !path.is_file() {
+        let mut out = fs_err::OpenOptions::new().write(true).open(path)?;
+        return Ok(write(&mut out)?);
     }
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.new", std::process::id()));
+    let mut file: File = fs_err::File::create(&aside)?.into();
+    let written = write(&mut file).map_err(CommandError::from);
+    let written = written.and_then(|()| {
+        file.sync_all()?;
+        Ok(fs_err::rename(&aside, path)?)
+    });
+    if written.is_err() {
+        // The error that is on its way says all that matters.
+        let _ = fs_err::remove_file(&aside);
+    }
+    written
 }
 
 impl From<ExportError> for CommandError {

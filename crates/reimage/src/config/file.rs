@@ -22,6 +22,8 @@ pub(crate) struct File {
     pub(crate) build: Build,
     /// `[http]`
     pub(crate) http: Http,
+    /// `[registry]`
+    pub(crate) registry: Registry,
     /// `[debian]`
     pub(crate) debian: Debian,
     /// `[sandbox]`
@@ -50,6 +52,16 @@ pub(crate) struct Build {
 pub(crate) struct Http {
     /// URLs that stand in the place of a prefix.
     pub(crate) mirrors: BTreeMap<Prefix, Vec<String>>,
+}
+
+/// `[registry]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Registry {
+    /// Where images of a registry are looked for before it is asked, by its name.
+    pub(crate) mirrors: BTreeMap<String, Vec<String>>,
+    /// Registries that are spoken to without encryption.
+    pub(crate) insecure: Option<Vec<String>>,
 }
 
 /// What URLs begin with: a scheme, a host, directories.
@@ -95,12 +107,14 @@ pub(crate) struct Sandbox {
 }
 
 /// Every key, for suggestions.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "store",
     "path",
     "build",
     "jobs",
     "http",
+    "registry",
+    "insecure",
     "debian",
     "mirrors",
     "security_mirrors",
