@@ -165,8 +165,7 @@ fn of_some_steps() -> Vec<Probe> {
         let number = ForeignRawFd::from(read.as_raw_fd());
         Ok(pidfd_getfd(me, number, PidfdGetfdFlags::empty()).map(drop)?)
     });
-    let advice =
-        "boot without `proc_mem.force_override=`, or with `proc_mem.force_override=always`";
+    let advice = "boot without `proc_mem.force_override=never`, and let this container trace its own processes";
     let of_programs = Needed::For(vec![Fixed::Clock, Fixed::Entropy, Fixed::Machine]);
     let vdso = tried("the vDSO of a program", of_programs, advice, notify::try_replace);
     let advice = "use Linux 5.8 or newer";

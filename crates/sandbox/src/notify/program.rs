@@ -2,11 +2,17 @@
 //!
 //! Every C library and Go's run time set their thread register once after an exec, before a thread is made, a stack
 //! protected or the clock read. That one call is where the seed and the vDSO are replaced. The vDSO's pages are
-//! private to the program, so that writing through `/proc/PID/mem` changes its own copy.
+//! private to the program, so that writing through `/proc/PID/mem` changes its own copy. It takes no tracing, but on kernels
+//! that let only a tracer write so.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::process::{
+    Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
+};
 
 use super::{Failed, Feature, Handled, Handler, Notifier, Reply, fell_back, on};
 use crate::clock::Clock;
@@ -14,7 +20,7 @@ use crate::command::Command;
 use crate::entropy::Entropy;
 use crate::filter::When;
 use crate::machine::Machine;
-use crate::sys::{self, Notification, Parts, Patch};
+use crate::sys::{self, Fork, Notification, Parts, Patch};
 
 pub(super) const TABLE: &[Handler] = &[
     #[cfg(target_arch = "x86_64")]
@@ -56,21 +62,54 @@ impl Auxiliary {
 }
 
 /// The memory of a process, open to be written to, pages that it may not write itself included.
-pub(super) struct Memory(File);
+pub(super) struct Memory {
+    file: File,
+    /// One of its threads, as the /proc that it is in names it: ours, the host's, or the sandbox's own.
+    process: String,
+}
 
 impl Memory {
     pub(super) fn of(process: &str) -> Result<Self, Failed> {
         let file = OpenOptions::new().read(true).write(true).open(format!("{process}/mem"));
-        file.map(Self).map_err(|error| error_of(&error))
+        file.map(|file| Self { file, process: process.to_owned() })
+            .map_err(|error| error_of(&error))
     }
 
     pub(super) fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Failed> {
-        self.0.read_exact_at(bytes, address).map_err(|error| error_of(&error))
+        self.file.read_exact_at(bytes, address).map_err(|error| error_of(&error))
     }
 
     pub(super) fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Failed> {
-        self.0.write_all_at(bytes, address).map_err(|error| error_of(&error))
+        let written = match self.file.write_all_at(bytes, address) {
+            // With `proc_mem.force_override=ptrace` (Linux 6.12) only its tracer may.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => {
+                host_thread(Path::new("."), &self.process)
+                    .and_then(|thread| sys::write_as_tracer(&self.file, thread, address, bytes))
+            }
+            written => written,
+        };
+        written.map_err(|error| error_of(&error))
     }
+}
+
+/// The number that a thread has in the /proc `host`: that of `TID` there, or of `/proc/TID` in the sandbox.
+fn host_thread(host: &Path, process: &str) -> io::Result<u32> {
+    let number = |text: &str| text.parse().map_err(|_| io::ErrorKind::NotFound.into());
+    let Some(inside) = process.strip_prefix("/proc/") else { return number(process) };
+    let namespace = fs::read_link(format!("{process}/ns/pid"))?;
+    #[expect(clippy::disallowed_methods, reason = "one is looked for")]
+    for entry in fs::read_dir(host)? {
+        let Ok(outside) = entry?.file_name().into_string() else { continue };
+        // Processes come and go.
+        let Ok(status) = fs::read_to_string(host.join(&outside).join("status")) else { continue };
+        let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        if numbers.and_then(|all| all.split_whitespace().last()) == Some(inside)
+            && fs::read_link(host.join(&outside).join("ns/pid")).is_ok_and(|link| link == namespace)
+        {
+            return number(&outside);
+        }
+    }
+    Err(io::ErrorKind::NotFound.into())
 }
 
 /// A memory that has ended reads and writes nothing, and a process without one belongs to a root that is not ours.
@@ -149,17 +188,75 @@ fn counter(memory: &Memory, auxiliary: &Auxiliary) -> Result<u64, Failed> {
     Err(unknown())
 }
 
-/// Tries what [`Notifier::replace`] does, on this process itself.
+/// Tries what [`Notifier::replace`] does, on a process of ours.
 pub(crate) fn try_replace() -> io::Result<()> {
     let parts = Parts { clock: true, cpu: true, random: true };
     let patch = Patch::new(parts).map_err(io::Error::other)?;
-    let failed = |failed| match failed {
-        Failed::FellBack { reason, .. } => io::Error::other(reason),
-        _ => io::Error::other("this process has no memory"),
-    };
-    let auxiliary = Auxiliary::of("/proc/self").map_err(failed)?;
-    let vdso = auxiliary.get(libc::AT_SYSINFO_EHDR);
-    let vdso = vdso.ok_or_else(|| io::Error::other("there is no vDSO"))?;
-    let memory = Memory::of("/proc/self").map_err(failed)?;
-    memory.write(vdso + patch.at, &patch.bytes).map_err(failed)
+    with_child(|pid| {
+        let failed = |failed| match failed {
+            Failed::FellBack { reason, .. } => io::Error::other(reason),
+            _ => io::Error::other("a process has no memory"),
+        };
+        let process = pid.to_string();
+        rustix::process::chdir("/proc")?;
+        let auxiliary = Auxiliary::of(&process).map_err(failed)?;
+        let vdso = auxiliary.get(libc::AT_SYSINFO_EHDR);
+        let vdso = vdso.ok_or_else(|| io::Error::other("there is no vDSO"))?;
+        let memory = Memory::of(&process).map_err(failed)?;
+        memory.write(vdso + patch.at, &patch.bytes).map_err(failed)
+    })
+}
+
+/// Does `work` on a process that waits to be killed.
+fn with_child(work: impl FnOnce(u32) -> io::Result<()>) -> io::Result<()> {
+    match sys::fork()? {
+        Fork::Child => {
+            // Where we are killed it is, too.
+            let _bound = set_parent_process_death_signal(Some(Signal::KILL));
+            loop {
+                rustix::event::pause();
+            }
+        }
+        Fork::Parent(child) => {
+            let done = work(child.as_raw_nonzero().get().cast_unsigned());
+            kill_process(child, Signal::KILL)?;
+            rustix::io::retry_on_intr(|| waitpid(Some(child), WaitOptions::empty()))?;
+            done
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command as Program;
+
+    use super::*;
+
+    /// As on a kernel that lets nobody but a tracer write there.
+    #[test]
+    fn what_a_program_may_not_write() {
+        let mut child = Program::new("sleep").arg("60").spawn().expect("sleep starts");
+        let pid = child.id();
+        let path = format!("/proc/{pid}");
+        let vdso = Auxiliary::of(&path).ok().and_then(|all| all.get(libc::AT_SYSINFO_EHDR));
+        let vdso = vdso.expect("it has a vDSO");
+        let memory = Memory::of(&path).ok().expect("it has a memory");
+        for byte in [1, 2] {
+            sys::write_as_tracer(&memory.file, pid, vdso + 4000, &[byte; 8]).expect("written");
+            let mut there = [0; 8];
+            assert!(memory.read(vdso + 4000, &mut there).is_ok());
+            assert_eq!(there, [byte; 8]);
+        }
+        // It is not stopped, and nobody's but its parent's to wait for.
+        let status = fs::read_to_string(format!("{path}/status")).expect("it lives");
+        assert!(status.contains("TracerPid:\t0\n"), "{status}");
+        assert!(!status.contains("(tracing stop)"), "{status}");
+        let host = Path::new("/proc");
+        assert_eq!(host_thread(host, &path).expect("here it is the same"), pid);
+        assert_eq!(host_thread(host, &pid.to_string()).expect("a number"), pid);
+        let child_pid = rustix::process::Pid::from_child(&child);
+        kill_process(child_pid, Signal::TERM).expect("it is ours");
+        let status = child.wait().expect("it ends");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
+    }
 }

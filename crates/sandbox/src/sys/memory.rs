@@ -1,6 +1,9 @@
 //! Reading and writing the memory of another process.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::thread;
 
 use super::checked;
 
@@ -35,6 +38,27 @@ pub(crate) fn write_memory(pid: u32, address: u64, bytes: &[u8]) -> io::Result<(
     } else {
         Err(io::Error::from_raw_os_error(libc::EFAULT))
     }
+}
+
+/// Writes `bytes` to `address` in `memory`, that of `thread`, as its tracer: a kernel may let nobody else write to what the
+/// thread may not write itself. Another thread of ours traces it for as long as the write takes, and does not stop it;
+/// with that thread's end it is traced no more.
+pub(crate) fn write_as_tracer(
+    memory: &File,
+    thread: u32,
+    address: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let write = || {
+        // SAFETY: the arguments are integers.
+        let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, thread.cast_signed(), 0, 0) };
+        checked(seized)?;
+        memory.write_all_at(bytes, address)
+    };
+    thread::scope(|scope| {
+        let tracer = thread::Builder::new().spawn_scoped(scope, write)?;
+        tracer.join().unwrap_or_else(|_| Err(io::Error::other("the tracer was lost")))
+    })
 }
 
 fn to_usize(n: u64) -> io::Result<usize> {

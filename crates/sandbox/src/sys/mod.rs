@@ -14,7 +14,7 @@ mod time;
 mod vdso;
 
 pub(crate) use file::{file_handle, write_error};
-pub(crate) use memory::{read_memory, write_memory};
+pub(crate) use memory::{read_memory, write_as_tracer, write_memory};
 pub(crate) use process::{
     Fork, borrow_fd, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
     ignore_terminal_signals, leader, loopback_up, namespaces, same_addresses, set_soft_locks_limit,
