@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Which crates of ours each crate may use. A new arrow is a line here, to be reviewed.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("castore", &[]),
     ("sandbox", &[]),
     ("plan", &["castore"]),
@@ -16,10 +16,13 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("http", &["castore"]),
     ("registry", &["http", "oci", "castore"]),
     ("fetch", &["http", "plan", "castore"]),
-    ("build", &["fetch", "oci", "plan", "sandbox", "castore"]),
+    ("remote", &["castore"]),
+    ("build", &["fetch", "remote", "oci", "plan", "sandbox", "castore"]),
     (
         "reimage",
-        &["build", "fetch", "http", "oci", "plan", "registry", "sandbox", "spec", "castore"],
+        &[
+            "build", "fetch", "http", "oci", "plan", "registry", "remote", "sandbox", "spec", "castore",
+        ],
     ),
 ];
 

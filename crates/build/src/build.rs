@@ -6,7 +6,9 @@ use std::{
     time::SystemTime,
 };
 
-use reimage_castore::{ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, ingest};
+use reimage_castore::{
+    ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, StoreError, ingest,
+};
 use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
 use reimage_oci::Layout;
 use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
@@ -14,7 +16,7 @@ use reimage_sandbox::{Fixed, Zygote};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildError, Event, StepError, baseline,
+    BuildError, Event, StepError, baseline, cached,
     conditions::{Real, real},
     copy, debian,
     engine::{Engine, Made},
@@ -54,6 +56,8 @@ pub struct Context<'a> {
     pub memory: u64,
     /// The present time: whether an index has expired. It enters nothing else.
     pub now: SystemTime,
+    /// A cache of the team: results may come from it, and go to it.
+    pub cache: Option<&'a reimage_remote::Cache>,
     /// Who hears what happens; called from any thread.
     pub events: &'a (dyn Fn(Event) + Sync),
 }
@@ -143,14 +147,10 @@ fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError
     let digests = locals.iter().map(|(id, digest)| (*id, *digest)).collect();
     let definitions = plan.definitions(&digests);
     let keys: Vec<_> = plan.spec().targets.iter().map(|t| target_key(t, &definitions)).collect();
-    let mut records = Vec::with_capacity(keys.len());
-    for key in &keys {
-        records.push(remembered(context, key)?);
-    }
     // What was made with less than was demanded is no memory of the whole.
     if !context.twice
         && !context.degraded
-        && let Some(targets) = records.into_iter().collect::<Option<Vec<_>>>()
+        && let Some(targets) = all_remembered(context, &keys)?
     {
         let targets = plan.spec().targets.iter().zip(targets);
         let named = targets.map(|(target, output)| TargetRecord {
@@ -162,14 +162,26 @@ fn attempt(plan: &Plan, context: &Context<'_>) -> Result<BuildRecord, BuildError
     }
     image::check_layers(plan)?;
     let engine = Engine::new(plan, context)?;
-    make_all(&engine, &locals, None)?;
+    let record = make_targets(&engine, &locals, &keys);
+    engine.give_the_rest();
+    record
+}
+
+fn make_targets(
+    engine: &Engine<'_>,
+    locals: &BTreeMap<StepId, Digest>,
+    keys: &[Digest],
+) -> Result<BuildRecord, BuildError> {
+    let (plan, context) = (engine.plan, engine.context);
+    make_all(engine, locals, None)?;
     let mut targets = Vec::new();
-    for (target, key) in plan.spec().targets.iter().zip(&keys) {
-        let output = output(&engine, target)?;
+    for (target, key) in plan.spec().targets.iter().zip(keys) {
+        let output = output(engine, target)?;
         let bytes = serde_json::to_vec(&output).expect("a record is strings and numbers");
         let given_up = |id| engine.given_up(id);
         if plan.ids().all(|id| given_up(id).is_empty()) {
             context.store.put_memo(key, &bytes)?;
+            engine.give_target(&target.path(), target.step, *key, &output);
         }
         targets.push(TargetRecord {
             path: target.path(),
@@ -226,6 +238,27 @@ fn target_key(target: &Target, definitions: &[Digest]) -> Digest {
     Digest::of(format!("{MEMO}\n{kind}\n{versions}\n{definition}\n").as_bytes())
 }
 
+/// What each target came to be, if all of them are remembered, here or in a cache.
+fn all_remembered(
+    context: &Context<'_>,
+    keys: &[Digest],
+) -> Result<Option<Vec<TargetOutput>>, BuildError> {
+    let mut targets = Vec::with_capacity(keys.len());
+    for key in keys {
+        let mut output = remembered(context, key)?;
+        if output.is_none()
+            && let Some(found) = cached::target(context, key)
+        {
+            let bytes = serde_json::to_vec(&found).expect("a record is strings and numbers");
+            context.store.put_memo(key, &bytes)?;
+            output = Some(found);
+        }
+        let Some(output) = output else { return Ok(None) };
+        targets.push(output);
+    }
+    Ok(Some(targets))
+}
+
 /// What a target came to be the last time, if all of it is still there.
 fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput>, BuildError> {
     let Some(bytes) = context.store.memo(key)? else { return Ok(None) };
@@ -264,6 +297,7 @@ pub(crate) fn make_all(
         let name = engine.name(id);
         match make(engine, id, locals) {
             Ok(made) => {
+                engine.give_step(id, &made);
                 engine.say(Event::Finished { step: id, name, millis: made.millis });
                 engine.set(id, made);
                 Ok(())
@@ -311,6 +345,13 @@ fn output(engine: &Engine<'_>, target: &Target) -> Result<TargetOutput, StepErro
     Ok(match (&engine.plan.step(target.step).kind, target.section) {
         (_, Section::Checks) => TargetOutput::Passed,
         (StepKind::Image(step), _) => TargetOutput::Image(image::image(engine, target.step, step)?),
-        _ => TargetOutput::Tree(engine.merged(target.step)?.1),
+        _ => {
+            let (tree, digest) = engine.merged(target.step)?;
+            engine.need(tree.blobs());
+            if let Some(digest) = engine.store().missing(tree.blobs()).first().copied() {
+                return Err(StoreError::Missing { digest }.into());
+            }
+            TargetOutput::Tree(digest)
+        }
     })
 }

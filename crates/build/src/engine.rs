@@ -15,6 +15,7 @@ use reimage_sandbox::{self as sandbox, Fixed, Ids, Probe, UpperOn, Zygote};
 
 use crate::{
     Context, Event, StepError,
+    cached::{Givings, Origins},
     conditions::{Conditions, needed_for},
     config,
     stack::{Stack, Value},
@@ -33,12 +34,14 @@ pub(crate) struct Made {
     pub(crate) millis: Option<u64>,
     /// Files that it wrote and that look like secrets.
     pub(crate) secrets: Vec<(TreePath, Digest)>,
+    /// Whether it comes from a cache; its contents may not be here.
+    pub(crate) cached: bool,
 }
 
 impl Made {
     /// Something that took no step of the user's to make.
     pub(crate) fn here(value: Value) -> Self {
-        Self { value, action: None, millis: None, secrets: Vec::new() }
+        Self { value, action: None, millis: None, secrets: Vec::new(), cached: false }
     }
 }
 
@@ -55,6 +58,10 @@ pub(crate) struct Engine<'a> {
     lacking: OnceLock<Vec<Probe>>,
     /// How another user's ids are kept, once it was tried.
     others: OnceLock<Ids>,
+    /// Where contents can be had that are not here.
+    pub(crate) origins: Origins,
+    /// What waits to be given to a cache.
+    pub(crate) givings: Givings,
     /// What a step does without on this machine.
     given_up: Vec<OnceLock<BTreeSet<Fixed>>>,
     /// Bytes that a step may write to memory.
@@ -78,6 +85,8 @@ impl<'a> Engine<'a> {
             composed: Mutex::default(),
             lacking: OnceLock::new(),
             others: OnceLock::new(),
+            origins: Origins::default(),
+            givings: Givings::new(plan),
             given_up: (0..count).map(|_| OnceLock::new()).collect(),
             spill: context.memory / u64::try_from(context.jobs.max(1)).unwrap_or(u64::MAX),
         })
@@ -211,7 +220,9 @@ impl<'a> Engine<'a> {
         let lacking: BTreeSet<_> = lacking.iter().flat_map(needed_for).collect();
         let less = demanded.without(&lacking);
         let there = || {
-            key().map_or(Ok(false), |key| Ok::<_, StepError>(self.store().result(&key)?.is_some()))
+            key().map_or(Ok(false), |key| {
+                Ok::<_, StepError>(self.store().result(&key)?.is_some() || self.is_in_cache(&key)?)
+            })
         };
         if less == demanded || there()? {
             return Ok(demanded);
@@ -276,6 +287,9 @@ impl<'a> Engine<'a> {
         if let Some(made) = self.look_up(action)? {
             return Ok(made);
         }
+        if let Some(made) = self.look_up_in_cache(action)? {
+            return Ok(made);
+        }
         let _once = self.store().once(action)?;
         // Whoever held the lock may have made it.
         if let Some(made) = self.look_up(action)? {
@@ -289,7 +303,8 @@ impl<'a> Engine<'a> {
             self.say(Event::Warning { name: self.name(id), message });
         }
         let value = self.value(&result.output)?;
-        Ok(Made { value, action: Some(*action), millis: Some(millis), secrets: result.secrets })
+        let (millis, secrets) = (Some(millis), result.secrets);
+        Ok(Made { value, action: Some(*action), millis, secrets, cached: false })
     }
 
     /// A tree that was made here, kept.
@@ -318,10 +333,11 @@ impl<'a> Engine<'a> {
     pub(crate) fn look_up(&self, action: &ActionDigest) -> Result<Option<Made>, StepError> {
         let Some(result) = self.store().result(action)? else { return Ok(None) };
         let value = self.value(&result.output)?;
-        Ok(Some(Made { value, action: Some(*action), millis: None, secrets: result.secrets }))
+        let secrets = result.secrets;
+        Ok(Some(Made { value, action: Some(*action), millis: None, secrets, cached: false }))
     }
 
-    fn value(&self, output: &Output) -> Result<Value, StepError> {
+    pub(crate) fn value(&self, output: &Output) -> Result<Value, StepError> {
         Ok(match output {
             Output::Diff(digest) => Value::Diff(self.store().diff(digest)?, *digest),
             Output::Tree(digest) => Value::Tree(self.store().tree(digest)?, *digest),
@@ -333,7 +349,8 @@ impl<'a> Engine<'a> {
         let path = TreePath::new(path).expect("a constant is a good path");
         let Ok(path) = view.resolve(&path) else { return Ok(String::new()) };
         match view.get(&path).map(|entry| &entry.node) {
-            Some(Node::File { digest, .. }) => {
+            Some(Node::File { digest, size }) => {
+                self.need([(*digest, *size)]);
                 let bytes = self.store().read(digest)?;
                 Ok(String::from_utf8_lossy(&bytes).into_owned())
             }

@@ -2,13 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error,
     io,
 };
 
+use rayon::prelude::*;
 use reimage_castore::{Digest, View};
 use reimage_oci::{
-    self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference,
-    ReferenceError,
+    self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, PackedLayer, Profile,
+    Reference, ReferenceError,
 };
 use reimage_plan::{Compression, Image, Plan, Platform, StepId, StepKind};
 
@@ -19,6 +21,7 @@ use crate::{
     conditions::{made_of, real, words},
     engine::Engine,
     history, secrets,
+    stack::Stack,
 };
 
 /// The annotation of a manifest that says what of the machine steps saw: `clock, entropy`.
@@ -56,23 +59,16 @@ pub(crate) fn image(
     secrets::check(engine, id, &stack)?;
     let names = names(image).map_err(|e| engine.error(id, e))?;
     let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
-    let mut view = View::default();
-    let mut layers = Vec::with_capacity(stack.0.len());
-    for layer in &stack.0 {
-        let content = LayerContent::new(&view, &layer.diff).map_err(|e| engine.error(id, e))?;
-        view.push(layer.diff.clone());
-        let sizes: BTreeMap<Digest, u64> = layer.diff.blobs().collect();
-        let open = |digest: &Digest| {
-            let size = sizes.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
-            engine.store().reader(digest, size).map_err(io::Error::other)
-        };
-        let packed =
-            session.pack(&content, profile, FILE_TIME, open).map_err(|e| engine.error(id, e))?;
-        layers.push(ImageLayer {
+    let packed = pack(engine, &session, &stack, profile).map_err(|e| engine.error(id, e))?;
+    let layers: Vec<_> = stack
+        .0
+        .iter()
+        .zip(packed)
+        .map(|(layer, packed)| ImageLayer {
             packed,
             created_by: history::created_by(engine.plan.step(layer.step)),
-        });
-    }
+        })
+        .collect();
     let size = layers.iter().map(|layer| layer.packed.size).sum();
     let mut annotations = image.annotations.clone();
     let real = real(engine.plan, id, |id| engine.given_up(id)).into_values().flatten().collect();
@@ -106,6 +102,47 @@ pub(crate) fn image(
         size,
         tags: names.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// Packs each layer, unless that was done here before, or elsewhere and a cache has it.
+fn pack(
+    engine: &Engine<'_>,
+    session: &oci::Session,
+    stack: &Stack,
+    profile: Profile,
+) -> Result<Vec<PackedLayer>, Box<dyn Error + Send + Sync>> {
+    let mut view = View::default();
+    let mut contents = Vec::with_capacity(stack.0.len());
+    for layer in &stack.0 {
+        let content = LayerContent::new(&view, &layer.diff)?;
+        view.push(layer.diff.clone());
+        contents.push((content.key(profile, FILE_TIME), content));
+    }
+    let found = contents.par_iter().map(|(key, _)| match session.remembered(*key) {
+        None => engine.cached_layer(session, key).map(|packed| (packed, true)),
+        here => here.map(|packed| (packed, false)),
+    });
+    let found: Vec<_> = found.collect();
+    let mut all = Vec::with_capacity(found.len());
+    for ((layer, (key, content)), found) in stack.0.iter().zip(contents).zip(found) {
+        if let Some((packed, true)) = found {
+            session.remember(key, &packed)?;
+            all.push(packed);
+            continue;
+        }
+        let sizes: BTreeMap<Digest, u64> = layer.diff.blobs().collect();
+        let open = |digest: &Digest| {
+            let size = sizes.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
+            engine.store().reader(digest, size).map_err(io::Error::other)
+        };
+        if found.is_none() {
+            engine.need(layer.diff.blobs());
+        }
+        let packed = session.pack(&content, profile, FILE_TIME, open)?;
+        engine.give_layer(session.layout(), layer, key, packed);
+        all.push(packed);
+    }
+    Ok(all)
 }
 
 fn names(image: &Image) -> Result<Vec<Reference>, ReferenceError> {

@@ -5,6 +5,7 @@
 
 mod baseline;
 mod build;
+mod cached;
 mod capture;
 mod conditions;
 mod config;

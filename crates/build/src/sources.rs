@@ -58,6 +58,12 @@ pub(crate) fn http(engine: &Engine<'_>, id: StepId, http: &Http) -> Result<Made,
     let Some(Pin::Http(pin)) = engine.plan.pin(id) else {
         return Err(engine.error(id, "It is not pinned"));
     };
+    let action = action(engine, id, http)?;
+    if engine.look_up(&action)?.is_none()
+        && let Some(made) = engine.look_up_in_cache(&action)?
+    {
+        return Ok(made);
+    }
     let file = || fetched(engine, id, http, pin);
     match &http.unpack {
         None => file(),

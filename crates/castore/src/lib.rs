@@ -46,6 +46,7 @@ pub use patterns::{PatternError, Patterns};
 pub use result::{ActionResult, Output};
 pub use store::{
     BlobReader, Device, Once, Partial, Policy, Pruned, PutResult, Store, StoreError, Verified,
+    touch,
 };
 pub use tree::{Tree, TreeError};
 pub use view::{Captured, View};

@@ -64,7 +64,7 @@ pub(crate) use memos::Generation;
 pub use once::Once;
 pub use partial::Partial;
 pub use prune::{Policy, Pruned};
-pub(crate) use record::touch;
+pub use record::touch;
 pub use results::PutResult;
 pub use verify::Verified;
 

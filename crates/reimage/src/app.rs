@@ -6,7 +6,7 @@ use reimage_sandbox::Zygote;
 
 use crate::{
     cli::Global,
-    config::{Config, Flags, SourceFlags},
+    config::{CacheFlags, Config, Flags, SourceFlags},
     error::CommandError,
     machine::Machine,
     ui::Ui,
@@ -31,14 +31,18 @@ impl App {
         &self,
         jobs: Option<usize>,
         sources: &SourceFlags,
+        caches: &CacheFlags,
     ) -> Result<Config, CommandError> {
         let store = self.global.store.as_deref();
-        Config::load(&self.machine, &Flags { store, jobs, sources: sources.clone() })
+        Config::load(
+            &self.machine,
+            &Flags { store, jobs, sources: sources.clone(), caches: caches.clone() },
+        )
     }
 
     /// The configuration.
     pub(crate) fn config(&self) -> Result<Config, CommandError> {
-        self.config_with(None, &SourceFlags::default())
+        self.config_with(None, &SourceFlags::default(), &CacheFlags::default())
     }
 
     /// The store, opened.

@@ -5,6 +5,7 @@
 //! is an error. Nothing here is part of a digest, and nothing here comes from the project: a pull request could
 //! edit that.
 
+mod cache;
 mod file;
 
 use std::{
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{error::CommandError, machine::Machine};
 
+pub(crate) use cache::{Cache, CacheFlags, Trust};
 pub(crate) use file::{File, Prefix};
 
 /// The effective values.
@@ -45,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) ids: Sourced<Ids>,
     /// Memory that files written by running steps may take, all together.
     pub(crate) memory: Sourced<Memory>,
+    /// Caches of the team.
+    pub(crate) cache: Cache,
 }
 
 /// A value and where it was said.
@@ -139,6 +143,8 @@ pub(crate) struct Flags<'a> {
     pub(crate) jobs: Option<usize>,
     /// `--mirror` and the like.
     pub(crate) sources: SourceFlags,
+    /// `--cache` and the like.
+    pub(crate) caches: CacheFlags,
 }
 
 impl Config {
@@ -171,6 +177,7 @@ impl Config {
             keyrings: Sourced::default_of(Vec::new()),
             ids: Sourced::default_of(Ids::default()),
             memory: Sourced::default_of(Memory(machine.memory / 4)),
+            cache: Cache::default(),
         })
     }
 
@@ -192,6 +199,7 @@ impl Config {
         self.keyrings.set(keyrings, &origin);
         self.ids.set(file.sandbox.ids, &origin);
         self.memory.set(file.sandbox.memory, &origin);
+        self.cache.apply(file.cache, beside, &origin);
     }
 
     fn flags(&mut self, machine: &Machine, flags: &Flags<'_>) {
@@ -206,6 +214,7 @@ impl Config {
         self.security_mirrors
             .set(given(sources.security_mirrors), &Origin::Flag("--security-mirror"));
         self.keyrings.set(given(keyrings), &Origin::Flag("--keyring"));
+        self.cache.flags(machine, &flags.caches);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line of reimage: arguments in, a verb run, errors to exit codes.
 
 mod app;
+mod caches;
 mod cli;
 mod commands;
 mod config;

@@ -11,8 +11,9 @@ use reimage_plan::{Plan, Target};
 
 use crate::{
     app::App,
+    caches::Caches,
     commands::lock_of,
-    config::{Config, SourceFlags},
+    config::{CacheFlags, Config, SourceFlags},
     error::CommandError,
     network,
     spec_args::{ALL, Loaded, SpecArgs},
@@ -39,6 +40,8 @@ pub(crate) struct BuildFlags {
     pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) sources: SourceFlags,
+    #[command(flatten)]
+    pub(crate) caches: CacheFlags,
 }
 
 /// An open store and all that a build needs besides.
@@ -52,6 +55,8 @@ pub(crate) struct Session<'a> {
     pub(crate) twice: bool,
     /// A store whose pinned sources may be used, and nothing else of it.
     sources_of: Option<Store>,
+    /// What a team shares; it goes before the store, in which its temporary files lie.
+    caches: Option<Caches<'a>>,
     /// Blobs and results.
     pub(crate) store: Store,
     /// Images and their tags.
@@ -64,7 +69,7 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Opens everything.
     pub(crate) fn open(app: &'a App, flags: &BuildFlags) -> Result<Self, CommandError> {
-        let config = app.config_with(flags.jobs.map(usize::from), &flags.sources)?;
+        let config = app.config_with(flags.jobs.map(usize::from), &flags.sources, &flags.caches)?;
         let store = App::store(&config)?;
         let layout = app.layout()?;
         let sources = sources(app, &config, &store, flags.offline)?;
@@ -72,6 +77,7 @@ impl<'a> Session<'a> {
         let degraded = flags.degraded;
         let memory = config.memory.value.0;
         let bundles = RefCell::default();
+        let caches = Caches::open(app, &config, &store)?;
         Ok(Self {
             app,
             jobs,
@@ -84,6 +90,7 @@ impl<'a> Session<'a> {
             layout,
             sources,
             bundles,
+            caches,
         })
     }
 
@@ -139,11 +146,15 @@ impl<'a> Session<'a> {
                 degraded: self.degraded,
                 memory: self.memory,
                 now: self.app.machine.time(),
+                cache: self.caches.as_ref().map(Caches::cache),
                 events,
             })
         });
         for what in self.store.damage() {
             self.app.ui.warning(format!("Damaged in the store: {what}"));
+        }
+        if let Some(caches) = &self.caches {
+            caches.warn();
         }
         done
     }

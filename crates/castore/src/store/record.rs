@@ -128,7 +128,7 @@ fn place_new(temp: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Sets the time of a file to the present of its file system.
-pub(crate) fn touch(path: &Path) -> rustix::io::Result<()> {
+pub fn touch(path: &Path) -> io::Result<()> {
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::utimensat(CWD, path, &super::blobs::NOW, flags)
+    Ok(rustix::fs::utimensat(CWD, path, &super::blobs::NOW, flags)?)
 }

@@ -14,7 +14,8 @@ use tempfile::NamedTempFile;
 
 use super::{Layout, LayoutError, new_file, publish, to_json};
 use crate::{
-    Descriptor, LayerContent, PackedLayer, Profile, assemble::Assembled, document::Blob, pack,
+    Descriptor, LayerContent, PackedLayer, Profile, VerifiedReader, assemble::Assembled,
+    document::Blob, pack,
 };
 
 /// The right to add blobs and names; many sessions of many processes at once.
@@ -143,10 +144,26 @@ impl Session {
         let mut writer = self.new_blob()?;
         let packed = pack(layer, profile, file_time, open, &mut writer)?;
         writer.commit(packed.digest)?;
-        let memo = Memo::new(key, &packed);
-        fs::create_dir_all(self.layout.own("layers-v1")).map_err(|e| self.layout.io(e))?;
-        self.layout.replace(&self.layout.own(&memo_name(key)), &to_json(&memo))?;
+        self.remember(key, &packed)?;
         Ok(packed)
+    }
+
+    /// Remembers what the layer of this key is packed to; its blob is there.
+    pub fn remember(&self, key: Digest, packed: &PackedLayer) -> Result<(), LayoutError> {
+        let memo = Memo::new(key, packed);
+        fs::create_dir_all(self.layout.own("layers-v1")).map_err(|e| self.layout.io(e))?;
+        self.layout.replace(&self.layout.own(&memo_name(key)), &to_json(&memo))
+    }
+
+    /// Adds a blob unless it is there, verified.
+    pub fn add_blob(&self, digest: Sha256, size: u64, from: impl Read) -> Result<(), LayoutError> {
+        if self.layout.has(digest, size) {
+            return Ok(());
+        }
+        let mut writer = self.new_blob()?;
+        let mut from = VerifiedReader::new(from, digest, size);
+        io::copy(&mut from, &mut writer).map_err(|e| self.layout.read_error(digest, e))?;
+        writer.commit(digest)
     }
 
     /// What the layer of this key was packed to, if its blob is there.

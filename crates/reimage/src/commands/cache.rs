@@ -1,10 +1,16 @@
-//! `reimage cache`: the store itself.
+//! `reimage cache`: the store itself, and the keys of the caches that a team shares.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Subcommand};
 use reimage_castore::Verified;
 use reimage_oci::Checked;
+use reimage_remote::PrivateKey;
 use serde_json::json;
 
 use crate::{
@@ -14,11 +20,12 @@ use crate::{
     ui::bytes,
 };
 
-/// Look after the store
+/// Look after the store, and make keys for the caches of a team
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  reimage cache verify     read every blob and compare it with its digest")]
+Examples:
+  reimage cache verify        read every blob and compare it with its digest
+  reimage cache keygen ci     write ci, which signs, and ci.pub, which others trust")]
 pub(crate) struct CacheArgs {
     #[command(subcommand)]
     verb: CacheVerb,
@@ -34,19 +41,72 @@ enum CacheVerb {
         #[command(flatten)]
         output: FormatArgs,
     },
+    /// Make a key that signs what is sent to caches: FILE, which is secret, and FILE.pub
+    ///
+    /// Whoever has FILE can say what any step makes to everybody who trusts FILE.pub. A file that is there stays.
+    #[command(after_help = "Example:\n  reimage cache keygen ~/.config/reimage/ci.key")]
+    Keygen {
+        /// Where to write it
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        output: FormatArgs,
+    },
 }
 
 impl CacheArgs {
     /// What its results look like.
     pub(super) fn format(&self) -> crate::ui::Format {
-        let CacheVerb::Verify { output } = &self.verb;
-        output.format
+        match &self.verb {
+            CacheVerb::Verify { output } | CacheVerb::Keygen { output, .. } => output.format,
+        }
     }
 }
 
 /// Runs it.
 pub(crate) fn run(args: &CacheArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let CacheVerb::Verify { .. } = &args.verb;
+    match &args.verb {
+        CacheVerb::Verify { .. } => verify(app),
+        CacheVerb::Keygen { file, .. } => keygen(&app.machine.absolute(file), app),
+    }
+}
+
+fn keygen(file: &Path, app: &App) -> Result<ExitCode, CommandError> {
+    let mut public = file.as_os_str().to_owned();
+    public.push(".pub");
+    let public = PathBuf::from(public);
+    let key = PrivateKey::generate();
+    // The public one first: a private key without it is of no use to anybody.
+    write_new(&public, &key.public().to_pem(), 0o644)?;
+    if let Err(error) = write_new(file, &key.to_pem(), 0o600) {
+        fs_err::remove_file(&public)?;
+        return Err(error);
+    }
+    let id = key.public().id();
+    if app.ui.json() {
+        let (private, public) = (file.display().to_string(), public.display().to_string());
+        app.ui.value(&json!({ "private": private, "public": public, "id": id }))?;
+    } else {
+        app.ui.line(format!("{} {id}", public.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file that must not be there.
+fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), CommandError> {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(mode).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        let message = format!("`{}` cannot be written", path.display());
+        CommandError::new(Kind::Environment, message).caused_by(error)
+    })
+}
+
+fn verify(app: &App) -> Result<ExitCode, CommandError> {
     let config = app.config()?;
     let store = App::store(&config)?;
     let found = store.verify(true)?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     app::App,
     cli::FormatArgs,
-    config::{Origin, SourceFlags, Sourced},
+    config::{CacheFlags, Origin, SourceFlags, Sourced},
     error::CommandError,
 };
 
@@ -36,22 +36,34 @@ Example of a config.toml:
   keyrings = [\"keys/archive.gpg\"]   # relative to the file
   [sandbox]
   ids = \"auto\"                      # or \"notify\", \"newuidmap\"
-  memory = \"2g\"                     # for what running steps write; beyond it, disk")]
+  memory = \"2g\"                     # for what running steps write; beyond it, disk
+  [cache]                           # docs/cache.md
+  urls = [\"file:///mnt/cache\"]      # read in this order
+  write = [\"file:///mnt/cache\"]     # and written
+  trust = [\"keys/ci.pub\"]           # relative to the file; or \"server\"
+  key = \"/etc/reimage/ci.key\"       # signs what is written
+  wait = 300                        # seconds at the end for what is still to be sent")]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
     sources: SourceFlags,
+    #[command(flatten)]
+    caches: CacheFlags,
     #[command(flatten)]
     pub(super) output: FormatArgs,
 }
 
 /// Runs it.
 pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let config = app.config_with(None, &args.sources)?;
+    let config = app.config_with(None, &args.sources, &args.caches)?;
     let paths =
         |paths: &[_]| -> Vec<String> { paths.iter().map(text::<std::path::PathBuf>).collect() };
     let keyrings =
         Sourced { value: paths(&config.keyrings.value), origin: config.keyrings.origin.clone() };
     let store = Sourced { value: text(&config.store.value), origin: config.store.origin.clone() };
+    let key = Sourced {
+        value: config.cache.key.value.as_ref().map(text).unwrap_or_default(),
+        origin: config.cache.key.origin.clone(),
+    };
     let mut rows =
         vec![row("store.path", &store, ""), row("build.jobs", &config.jobs, "the processors")];
     let own = "each URL is fetched from where it says";
@@ -65,6 +77,11 @@ pub(crate) fn run(args: &ConfigArgs, app: &App) -> Result<ExitCode, CommandError
         row("debian.keyrings", &keyrings, "the machine's"),
         row("sandbox.ids", &config.ids, "what the machine offers"),
         row("sandbox.memory", &config.memory, "a quarter of what is free"),
+        row("cache.urls", &config.cache.urls, ""),
+        row("cache.write", &config.cache.write, ""),
+        row("cache.trust", &config.cache.trust, "what the key signed"),
+        row("cache.key", &key, ""),
+        row("cache.wait", &config.cache.wait, ""),
     ]);
     if app.ui.json() {
         let object = rows.iter().map(|row| {

@@ -28,6 +28,8 @@ pub(crate) struct File {
     pub(crate) debian: Debian,
     /// `[sandbox]`
     pub(crate) sandbox: Sandbox,
+    /// `[cache]`
+    pub(crate) cache: super::cache::File,
 }
 
 /// `[store]`
@@ -107,7 +109,7 @@ pub(crate) struct Sandbox {
 }
 
 /// Every key, for suggestions.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 20] = [
     "store",
     "path",
     "build",
@@ -122,6 +124,12 @@ const KEYS: [&str; 14] = [
     "sandbox",
     "ids",
     "memory",
+    "cache",
+    "urls",
+    "write",
+    "trust",
+    "key",
+    "wait",
 ];
 
 impl File {

@@ -7,6 +7,7 @@ mod castore;
 mod fetch;
 mod oci;
 mod plan;
+mod remote;
 mod spec;
 
 /// Every parser of foreign bytes, of all crates; `spec`: those of the crate `spec`, which brings all of Nickel along.
@@ -16,6 +17,7 @@ pub(crate) fn targets(spec: &[FuzzTarget]) -> Vec<FuzzTarget> {
         reimage_fetch::FUZZ_TARGETS,
         reimage_oci::FUZZ_TARGETS,
         reimage_plan::FUZZ_TARGETS,
+        reimage_remote::FUZZ_TARGETS,
         spec,
         reimage_build::FUZZ_TARGETS,
     ]
@@ -24,10 +26,18 @@ pub(crate) fn targets(spec: &[FuzzTarget]) -> Vec<FuzzTarget> {
 
 /// Inputs of the target of this name.
 pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
-    [castore::seeds, fetch::seeds, oci::seeds, plan::seeds, spec::seeds, build::seeds]
-        .iter()
-        .find_map(|seeds| seeds(target))
-        .unwrap_or_else(|| panic!("no seeds for `{target}`"))
+    [
+        castore::seeds,
+        fetch::seeds,
+        oci::seeds,
+        plan::seeds,
+        remote::seeds,
+        spec::seeds,
+        build::seeds,
+    ]
+    .iter()
+    .find_map(|seeds| seeds(target))
+    .unwrap_or_else(|| panic!("no seeds for `{target}`"))
 }
 
 /// The same from text.
