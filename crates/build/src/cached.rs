@@ -139,12 +139,23 @@ enum How {
     Layer(Blob),
 }
 
+impl How {
+    fn blob(self) -> Blob {
+        let (Self::Pack(blob) | Self::Layer(blob)) = self;
+        blob
+    }
+}
+
 impl Origins {
     fn add(&self, how: How, contents: Vec<Content>) {
         let origin = Arc::new(Origin { how, contents, taking: Mutex::default() });
         let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (digest, _) in &origin.contents {
-            origins.entry(*digest).or_insert_with(|| origin.clone());
+            // Of two the one of which less comes along.
+            let there = origins.entry(*digest).or_insert_with(|| origin.clone());
+            if origin.how.blob().size < there.how.blob().size {
+                *there = origin.clone();
+            }
         }
     }
 
@@ -337,8 +348,7 @@ fn take_value(store: &Store, cache: &Cache, digest: Digest, (blob, size): (Blob,
 }
 
 fn take(store: &Store, cache: &Cache, how: How, contents: &[Content]) -> io::Result<()> {
-    let (How::Pack(blob) | How::Layer(blob)) = how;
-    let file = cache.get(blob).ok_or(io::ErrorKind::NotFound)?;
+    let file = cache.get(how.blob()).ok_or(io::ErrorKind::NotFound)?;
     // No pack has what is empty.
     store.put(&[]).map_err(io::Error::other)?;
     match how {

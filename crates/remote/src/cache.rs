@@ -80,8 +80,13 @@ impl Cache {
         lock(&self.shared.given_up).contains(content)
     }
 
-    /// Whether a cache takes what is made here.
+    /// Whether a cache is to be given what is made here.
     pub fn is_written(&self) -> bool {
+        self.shared.remotes.iter().any(|(_, write)| *write)
+    }
+
+    /// Whether one still takes it.
+    pub(crate) fn takes(&self) -> bool {
         self.shared.remotes.iter().any(|(remote, write)| *write && !remote.takes_nothing())
     }
 

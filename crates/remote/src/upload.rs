@@ -70,9 +70,8 @@ impl Cache {
         key: Digest,
         prepare: impl FnOnce() -> io::Result<Option<(T, Vec<Upload>)>> + Send + 'static,
     ) {
-        if !self.is_written() {
-            let any = self.shared.remotes.iter().any(|(_, write)| *write);
-            if any {
+        if !self.takes() {
+            if self.is_written() {
                 lock(&self.uploads.queue.state).done.not_sent.push(name.to_owned());
             }
             return;
@@ -99,7 +98,7 @@ impl Cache {
         let queue = &self.uploads.queue;
         let end = Instant::now() + most;
         let mut state = lock(&queue.state);
-        while !state.names.is_empty() && self.is_written() {
+        while !state.names.is_empty() && self.takes() {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() || state.threads == 0 {
                 break;

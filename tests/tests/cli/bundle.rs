@@ -13,7 +13,7 @@ use reimage_tests::{
 
 use crate::lock::{constant, debian, http, spec};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs_err::create_dir_all(to).expect("writable");
     for entry in fs_err::read_dir(from).expect("readable") {
         let entry = entry.expect("readable");
@@ -27,7 +27,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Another machine with a clone of the project, and nothing else.
-fn clone(env: &TestEnv) -> TestEnv {
+pub(crate) fn clone(env: &TestEnv) -> TestEnv {
     let other = TestEnv::new();
     copy(&env.path(""), &other.path(""));
     other

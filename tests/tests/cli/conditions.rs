@@ -159,7 +159,7 @@ fn processors_of_all_kinds() {
 }
 
 /// Runs reimage where a filter of ours forbids what the monitor needs to answer for directories: `pidfd_getfd`.
-fn without_descriptors(env: &TestEnv, arguments: &[&str]) -> Ran {
+pub(crate) fn without_descriptors(env: &TestEnv, arguments: &[&str]) -> Ran {
     let script = r#"$c = join "", map { pack "SCCL", @$_ } [0x20,0,0,0],[0x15,0,1,438],[6,0,0,0x50001],[6,0,0,0x7fff0000];
         $p = pack "Sx6P", 4, $c; syscall(157,38,1,0,0,0)==0 && syscall(317,1,0,$p)==0 or die $!; exec @ARGV"#;
     let own = env.command();

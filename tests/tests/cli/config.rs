@@ -28,6 +28,11 @@ fn a_file_and_a_flag() {
     debian.keyrings = ["[ROOT]/work/k.gpg"] # --keyring
     sandbox.ids = "auto" # default: what the machine offers
     sandbox.memory = "1g" # [ROOT]/config/reimage/config.toml
+    cache.urls = [] # default
+    cache.write = [] # default
+    cache.trust = [] # default: what the key signed
+    cache.key = "" # default
+    cache.wait = 300 # default
     "#);
 }
 
@@ -35,7 +40,7 @@ fn a_file_and_a_flag() {
 fn for_programs() {
     let env = TestEnv::new();
     env.config("[build]\njobs = 3\n[sandbox]\nmemory = \"1g\"\n");
-    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"http.mirrors":{"origin":"default","value":{}},"registry.insecure":{"origin":"default","value":[]},"registry.mirrors":{"origin":"default","value":{}},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
+    assert_snapshot!(env.reimage(["config", "--format", "json"]), @r#"{"build.jobs":{"origin":"[ROOT]/config/reimage/config.toml","value":3},"cache.key":{"origin":"default","value":""},"cache.trust":{"origin":"default","value":[]},"cache.urls":{"origin":"default","value":[]},"cache.wait":{"origin":"default","value":300},"cache.write":{"origin":"default","value":[]},"debian.keyrings":{"origin":"default","value":[]},"debian.mirrors":{"origin":"default","value":[]},"debian.security_mirrors":{"origin":"default","value":[]},"http.mirrors":{"origin":"default","value":{}},"registry.insecure":{"origin":"default","value":[]},"registry.mirrors":{"origin":"default","value":{}},"sandbox.ids":{"origin":"default","value":"auto"},"sandbox.memory":{"origin":"[ROOT]/config/reimage/config.toml","value":"1g"},"store.path":{"origin":"default","value":"[ROOT]/cache/reimage"}}"#);
 }
 
 #[test]

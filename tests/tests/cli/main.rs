@@ -29,6 +29,7 @@ modules!(
     baseline,
     build,
     bundle,
+    cache,
     check,
     completions,
     conditions,

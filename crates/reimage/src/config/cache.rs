@@ -111,7 +111,9 @@ impl Cache {
         self.urls.set(urls, origin);
         self.write.set(write, origin);
         self.trust.set(trust, origin);
-        self.key.set(key.map(|key| Some(beside(key))), origin);
+        // An empty one is none, as it is printed.
+        let key = key.map(|key| (!key.as_os_str().is_empty()).then(|| beside(key)));
+        self.key.set(key, origin);
         self.wait.set(wait, origin);
     }
 
