@@ -21,7 +21,8 @@ const ARROWS: [(&str, &[&str]); 11] = [
     (
         "reimage",
         &[
-            "build", "fetch", "http", "oci", "plan", "registry", "remote", "sandbox", "spec", "castore",
+            "build", "fetch", "http", "oci", "plan", "registry", "remote", "sandbox", "spec",
+            "castore",
         ],
     ),
 ];
