@@ -12,8 +12,8 @@ use super::{
 const WORK: [(&str, &str, &str); 5] = [
     (
         "gcc",
-        "gcc -O2 of 8 files",
-        "for i in 1 2 3 4 5 6 7 8; do gcc -O2 -DN=$i -c /input/big.c -o big$i.o; done",
+        "gcc -O2 of 2 files",
+        "for i in 1 2; do gcc -O2 -DN=$i -c /input/big.c -o big$i.o; done",
     ),
     (
         "compileall",
