@@ -19,7 +19,7 @@ pub enum Node {
     Implied,
     /// A symbolic link.
     Symlink {
-        /// Where it points, 1 to 4095 bytes, uninterpreted.
+        /// Where it points, 1 to 4095 bytes, none of them NUL, uninterpreted.
         target: Box<[u8]>,
     },
     /// A named pipe.
@@ -41,6 +41,12 @@ pub enum Node {
 }
 
 impl Node {
+    /// A symbolic link; none if no link has such a target.
+    pub fn symlink(target: &[u8]) -> Option<Self> {
+        let possible = (1..=4095).contains(&target.len()) && !target.contains(&0);
+        possible.then(|| Self::Symlink { target: target.into() })
+    }
+
     /// What a person calls it.
     pub fn kind(&self) -> &'static str {
         match self {

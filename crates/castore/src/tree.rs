@@ -295,13 +295,10 @@ pub(crate) fn decode_entry(d: &mut Decoder<'_>) -> Result<Entry, DecodeError> {
     let node = match d.number()? {
         1 => Node::File { digest: Digest::from_bytes(d.raw32()?), size: d.number()? },
         2 => Node::Directory,
-        3 => {
-            let target: Box<[u8]> = d.bytes()?.into();
-            if target.is_empty() || target.len() > 4095 || target.contains(&0) {
-                return Err(d.error("a symbolic link whose target cannot be"));
-            }
-            Node::Symlink { target }
-        }
+        3 => match Node::symlink(d.bytes()?) {
+            Some(link) => link,
+            None => return Err(d.error("a symbolic link whose target cannot be")),
+        },
         4 => Node::Fifo,
         5 => Node::CharDevice { major: d.small()?, minor: d.small()? },
         6 => Node::BlockDevice { major: d.small()?, minor: d.small()? },

@@ -143,8 +143,8 @@ pub enum Refusal {
         "is a sparse file in the PAX format: pack it without `--sparse`, or with `--format=gnu`"
     )]
     Sparse,
-    /// It is a symbolic link to nothing, or to more than 4095 bytes.
-    #[error("is a symbolic link with an empty or over-long target")]
+    /// It is a symbolic link to nothing, to more than 4095 bytes, or to a name with NUL in it.
+    #[error("is a symbolic link with an empty or impossible target")]
     Target,
     /// It is a hard link to something that is not there before it.
     #[error("is a hard link to `{target}`, which is no file before it in the archive")]

@@ -172,10 +172,8 @@ impl Unpacking<'_> {
                 }
                 Node::File { digest, size }
             }
-            Kind::Symlink if member.link.is_empty() || member.link.len() > 4095 => {
-                return Err(wrong("its target has no or more than 4095 bytes"));
-            }
-            Kind::Symlink => Node::Symlink { target: member.link.as_slice().into() },
+            Kind::Symlink => Node::symlink(&member.link)
+                .ok_or_else(|| wrong("its target has no or more than 4095 bytes, or NUL in it"))?,
             Kind::Link => {
                 let target = tree_path(&member.link)?;
                 self.link(path.clone(), target)?;

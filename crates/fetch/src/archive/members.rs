@@ -199,8 +199,5 @@ fn refusal(error: &PathError) -> Refusal {
 
 /// A symbolic link, if its target can be one.
 pub(crate) fn symlink(target: &[u8]) -> Result<Node, Refusal> {
-    if target.is_empty() || target.len() > 4095 || target.contains(&0) {
-        return Err(Refusal::Target);
-    }
-    Ok(Node::Symlink { target: target.into() })
+    Node::symlink(target).ok_or(Refusal::Target)
 }

@@ -161,7 +161,7 @@ fn hostile_members_are_refused() {
         (&[member(EntryType::Block, "c", "", 0, b"")], "The member `c` of `a.tar` is a device"),
         (
             &[member(EntryType::Symlink, "l", "", 0, b"")],
-            "The member `l` of `a.tar` is a symbolic link with an empty or over-long target",
+            "The member `l` of `a.tar` is a symbolic link with an empty or impossible target",
         ),
         (
             &[member(EntryType::Link, "l", "no", 0, b"")],

@@ -279,7 +279,11 @@ fn refuses_what_leads_elsewhere() {
     );
     assert_eq!(
         error(new().add("l", b'2', "", b"")),
-        "The layer's member `/l` cannot be: its target has no or more than 4095 bytes"
+        "The layer's member `/l` cannot be: its target has no or more than 4095 bytes, or NUL in it"
+    );
+    assert_eq!(
+        error(new().add("x", b'x', "", b"16 linkpath=a\0b\n").add("l", b'2', "a", b"")),
+        "The layer's member `/l` cannot be: its target has no or more than 4095 bytes, or NUL in it"
     );
     for (kind, link) in [(b'0', ""), (b'1', "f"), (b'2', "f"), (b'6', "")] {
         assert_eq!(
