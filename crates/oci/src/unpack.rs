@@ -192,7 +192,8 @@ impl Unpacking<'_> {
             Some(None) if entry.is_directory() => {
                 self.captured.opaque.insert(path.clone());
             }
-            Some(Some(old)) if old.is_directory() && !entry.is_directory() => self.clear(&path),
+            // Also of a directory that this layer does not mention: what it put there goes with it.
+            _ if !entry.is_directory() => self.clear(&path),
             _ => {}
         }
         self.unlink(&path);
@@ -256,6 +257,12 @@ impl Unpacking<'_> {
 
     fn opaque(&mut self, path: &TreePath) -> Result<(), UnpackError> {
         self.open(path)?;
+        if let Some(Some(entry)) = self.captured.entries.get(path)
+            && !entry.is_directory()
+        {
+            let (above, kind) = (path.clone(), entry.node.kind());
+            return Err(UnpackError::NotBelowDirectory { path: path.clone(), above, kind });
+        }
         if self.captured.entries.get(path).is_none_or(Option::is_none) {
             let there = self.beneath.get(path).filter(|entry| entry.is_directory());
             let entry = there.cloned().unwrap_or_else(Entry::directory);
@@ -277,12 +284,13 @@ impl Unpacking<'_> {
                 self.beneath.group(&target).unwrap_or_default(),
             ),
         };
-        let Some(entry) = entry.filter(|entry| !entry.is_directory()) else {
+        let Some(entry) = entry.filter(|entry| !entry.is_directory() && !self.covers(&target))
+        else {
             return Err(UnpackError::Link { path, target });
         };
         // One name more makes another group, which is put whole.
         for name in names.into_iter().chain([target.clone()]) {
-            if !self.captured.entries.contains_key(&name) {
+            if !self.captured.entries.contains_key(&name) && !self.covers(&name) {
                 self.captured.entries.insert(name.clone(), Some(entry.clone()));
                 self.join(&target, name);
             }
@@ -290,6 +298,14 @@ impl Unpacking<'_> {
         self.put(path.clone(), entry)?;
         self.join(&target, path);
         Ok(())
+    }
+
+    /// Whether this layer has put something that is no directory above `path`.
+    fn covers(&self, path: &TreePath) -> bool {
+        path.ancestors().skip(1).any(|above| {
+            let entry = self.captured.entries.get(&above).and_then(Option::as_ref);
+            entry.is_some_and(|entry| !entry.is_directory())
+        })
     }
 
     fn join(&mut self, target: &TreePath, path: TreePath) {

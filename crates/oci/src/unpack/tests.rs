@@ -116,6 +116,32 @@ proptest! {
         }
     }
 
+    /// Members of every kind, over each other in any order: a canonical diff that fits, or an error.
+    #[test]
+    fn members_in_any_order(members in proptest::collection::vec((0..6_u8, 0..7_usize, 0..7_usize), 1..9)) {
+        let beneath = Archive::default().dir("a").file("a/b").dir("c").file("e");
+        let beneath = ["a/c", "c/b", "f"].into_iter().fold(beneath, |all, name| all.add(name, b'1', "a/b", b""));
+        let mut tree = Tree::default();
+        unpacked(&beneath.0, &View::default())?.apply(&mut tree)?;
+        const NAMES: [&str; 7] = ["a", "a/b", "a/c", "c", "c/b", "e", "f"];
+        let archive = members.iter().fold(Archive::default(), |all, (kind, name, to)| {
+            let (name, to) = (NAMES[*name], NAMES[*to]);
+            let (above, last) = name.rsplit_once('/').map_or(("", name), |(above, last)| (above, last));
+            match kind {
+                0 => all.dir(name),
+                1 => all.file(name),
+                2 => all.add(name, b'1', to, b""),
+                3 => all.add(name, b'2', to, b""),
+                4 => all.file(&format!("{above}/.wh.{last}")),
+                _ => all.file(&format!("{name}/.wh..wh..opq")),
+            }
+        });
+        if let Ok(diff) = unpacked(&archive.0, &view(&tree)) {
+            prop_assert_eq!(Diff::decode(&diff.encode()), Ok(diff.clone()));
+            diff.apply(&mut tree)?;
+        }
+    }
+
     /// Whatever comes, the answer is a canonical diff or an error.
     #[test]
     fn damaged_archives(upper in any_tree(), at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>()) {
@@ -232,6 +258,9 @@ fn as_overlay2_unpacks() {
     );
     let archive = Archive::default().file("x").dir("x").file("x/y").file("x").dir("./");
     assert_eq!(archive.upon(&lower()).expect("a good layer"), ["/x file"]);
+    // What was put into a directory goes with it, mentioned or not.
+    let archive = Archive::default().dir("a/n").file("a");
+    assert_eq!(archive.upon(&lower()).expect("a good layer"), ["/a file"]);
 }
 
 #[test]
