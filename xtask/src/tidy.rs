@@ -15,9 +15,9 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("spec", &["plan", "castore"]),
     ("http", &["castore"]),
     ("registry", &["http", "oci", "castore"]),
-    ("fetch", &["http", "plan", "castore"]),
+    ("fetch", &["http", "plan", "registry", "castore"]),
     ("remote", &["castore"]),
-    ("build", &["fetch", "remote", "oci", "plan", "sandbox", "castore"]),
+    ("build", &["fetch", "http", "remote", "oci", "plan", "registry", "sandbox", "castore"]),
     (
         "reimage",
         &[

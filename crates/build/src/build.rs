@@ -16,7 +16,7 @@ use reimage_sandbox::{Fixed, Zygote};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BuildError, Event, StepError, baseline, cached,
+    BuildError, Event, StepError, base, baseline, cached,
     conditions::{Real, real},
     copy, debian,
     engine::{Engine, Made},
@@ -334,6 +334,7 @@ pub(crate) fn make(
             engine.tree(tree)
         }
         StepKind::Http(http) => sources::http(engine, id, http),
+        StepKind::Oci(step) => base::step(engine, id, step),
         StepKind::Copy(step) => copy::step(engine, id, step),
         StepKind::Debian(step) => debian::step(engine, id, step),
         StepKind::Run(step) => run::run(engine, id, step),

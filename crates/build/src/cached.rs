@@ -213,7 +213,7 @@ impl Engine<'_> {
             Ok(value) => match &value {
                 crate::stack::Value::Tree(tree, _) => (value.clone(), tree.blobs().collect()),
                 crate::stack::Value::Diff(diff, _) => (value.clone(), diff.blobs().collect()),
-                crate::stack::Value::Image => return Ok(None),
+                crate::stack::Value::Image | crate::stack::Value::Base(_) => return Ok(None),
             },
             // It has the digest and is no diff or tree.
             Err(_) => return Ok(None),

@@ -6,9 +6,14 @@ use std::{sync::Arc, time::Duration};
 use reimage_oci::{Config, ConfigError, OwnConfig, OwnHealthcheck};
 use reimage_plan::{self as plan, Plan, StepId, StepKind};
 
+use crate::base::Base;
+
 /// The configuration of each step of `plan`, if it has one; a copy, a source and declared outputs carry none.
 /// Fails at the image whose own fields cannot be.
-pub(crate) fn of_plan(plan: &Plan) -> Result<Vec<Option<Arc<Config>>>, (StepId, ConfigError)> {
+pub(crate) fn of_plan(
+    plan: &Plan,
+    bases: &[Option<Base>],
+) -> Result<Vec<Option<Arc<Config>>>, (StepId, ConfigError)> {
     let mut configs: Vec<Option<Arc<Config>>> = Vec::with_capacity(plan.spec().steps.len());
     for id in plan.ids() {
         let config = match &plan.step(id).kind {
@@ -17,6 +22,7 @@ pub(crate) fn of_plan(plan: &Plan) -> Result<Vec<Option<Arc<Config>>>, (StepId, 
                 let config = Config::inherit(&base, &own(&image.config)).map_err(|e| (id, e))?;
                 Some(Arc::new(config))
             }
+            StepKind::Oci(_) => bases[id.0].as_ref().map(|base| base.config.clone()),
             StepKind::Debian(debian) => highest(&configs, &debian.from),
             StepKind::Run(run) if run.outputs.is_none() => highest(&configs, &run.from),
             _ => None,

@@ -219,7 +219,7 @@ fn configure(
     let diff = Arc::new(prepared.diff);
     let mut root = stack.clone();
     let digest = engine.store().put_diff(diff.clone())?;
-    root.0.push(Layer { step: id, diff: diff.clone(), digest, source: false });
+    root.0.push(Layer { step: id, diff: diff.clone(), digest, source: false, carried: None });
     let mut input = Stack::default();
     input.lay(engine.store(), id, &prepared.input, false).map_err(|e| engine.error(id, e))?;
     let at = reimage_castore::TreePath::new(install::INPUT).expect("a constant is a good path");

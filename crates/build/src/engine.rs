@@ -15,6 +15,7 @@ use reimage_sandbox::{self as sandbox, Fixed, Ids, Probe, UpperOn, Zygote};
 
 use crate::{
     Context, Event, StepError,
+    base::{self, Base},
     cached::{Givings, Origins},
     conditions::{Conditions, needed_for},
     config,
@@ -53,6 +54,7 @@ pub(crate) struct Engine<'a> {
     stacks: Vec<OnceLock<Arc<Stack>>>,
     merged: Vec<OnceLock<(Arc<Tree>, Digest)>>,
     configs: Vec<Option<Arc<Config>>>,
+    bases: Vec<Option<Base>>,
     archives: OnceLock<Archives<'a>>,
     composed: Mutex<BTreeMap<(Digest, Digest), Digest>>,
     lacking: OnceLock<Vec<Probe>>,
@@ -72,15 +74,14 @@ impl<'a> Engine<'a> {
     /// Begins a build. Fails if an image's configuration cannot be.
     pub(crate) fn new(plan: &'a Plan, context: &'a Context<'a>) -> Result<Self, StepError> {
         let count = plan.spec().steps.len();
-        let configs =
-            config::of_plan(plan).map_err(|(id, source)| StepError::new(plan.step(id), source))?;
-        Ok(Self {
+        let mut engine = Self {
             plan,
             context,
             made: (0..count).map(|_| OnceLock::new()).collect(),
             stacks: (0..count).map(|_| OnceLock::new()).collect(),
             merged: (0..count).map(|_| OnceLock::new()).collect(),
-            configs,
+            configs: Vec::new(),
+            bases: Vec::new(),
             archives: OnceLock::new(),
             composed: Mutex::default(),
             lacking: OnceLock::new(),
@@ -89,7 +90,16 @@ impl<'a> Engine<'a> {
             givings: Givings::new(plan),
             given_up: (0..count).map(|_| OnceLock::new()).collect(),
             spill: context.memory / u64::try_from(context.jobs.max(1)).unwrap_or(u64::MAX),
-        })
+        };
+        engine.bases = base::of_plan(&engine, plan)?;
+        engine.configs = config::of_plan(plan, &engine.bases)
+            .map_err(|(id, source)| StepError::new(plan.step(id), source))?;
+        Ok(engine)
+    }
+
+    /// What a pinned base image says of itself.
+    pub(crate) fn base(&self, id: StepId) -> &Base {
+        self.bases[id.0].as_ref().expect("each pinned base image was read at the beginning")
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -166,7 +176,7 @@ impl<'a> Engine<'a> {
     pub(crate) fn stack_for(&self, from: &[StepId]) -> Result<Stack, StepError> {
         let Some(first) = from.first() else { return Ok(Stack::default()) };
         let mut stack = (*self.stack(*first)?).clone();
-        for id in self.plan.stack_of(from).into_iter().skip(stack.0.len()) {
+        for id in self.plan.stack_of(from).into_iter().skip(stack.steps().len()) {
             stack.push(self.plan, self.store(), id, &self.made(id).value)?;
         }
         Ok(stack)

@@ -86,7 +86,7 @@ pub fn enter_stored(
     let mut stack = Stack::default();
     for diff in unpacked.map_err(|e| engine.error(id, e))?.layers() {
         let digest = store.put_diff(diff.clone())?;
-        stack.0.push(Layer { step: id, diff: diff.clone(), digest, source: false });
+        stack.0.push(Layer { step: id, diff: diff.clone(), digest, source: false, carried: None });
     }
     let execution = container(&engine, id, stack, config, instead)?;
     ready(&engine, id, execution, instead)

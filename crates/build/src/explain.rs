@@ -6,7 +6,7 @@ use reimage_castore::{ActionDigest, Digest};
 use reimage_plan::{Plan, StepId, StepKind};
 
 use crate::{
-    BuildError, Context, StepError,
+    BuildError, Context, StepError, base,
     build::{local_trees, make},
     debian,
     engine::{Engine, Made},
@@ -83,6 +83,14 @@ fn verdict(
         StepKind::Run(step) => run::action(engine, id, step)?,
         StepKind::Debian(step) => debian::action(engine, id, step)?,
         StepKind::Http(step) => sources::action(engine, id, step)?,
+        StepKind::Oci(step) => {
+            if !base::is_here(engine, id)? {
+                return Ok(Verdict { step: id, action: None, what: Would::Fetch });
+            }
+            let made = base::step(engine, id, step)?;
+            engine.set(id, made);
+            return Ok(Verdict { step: id, action: None, what: Would::Fresh });
+        }
         StepKind::Image(_) => {
             engine.set(id, Made::here(Value::Image));
             return Ok(Verdict { step: id, action: None, what: Would::Pure });

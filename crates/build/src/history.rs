@@ -22,6 +22,7 @@ pub(crate) fn created_by(step: &Step) -> String {
             format!("COPY {path} {to}")
         }
         StepKind::Http(http) => format!("ADD {}", http.url),
+        StepKind::Oci(oci) => format!("FROM {}", oci.image),
         StepKind::Local(_) => "COPY . /".to_owned(),
         StepKind::Image(_) => "FROM".to_owned(),
     };

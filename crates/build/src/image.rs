@@ -9,13 +9,13 @@ use std::{
 use rayon::prelude::*;
 use reimage_castore::{Digest, View};
 use reimage_oci::{
-    self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, PackedLayer, Profile,
-    Reference, ReferenceError,
+    self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference,
+    ReferenceError,
 };
 use reimage_plan::{Compression, Image, Plan, Platform, StepId, StepKind};
 
 use crate::{
-    StepError,
+    StepError, base,
     baseline::FILE_TIME,
     build::ImageRecord,
     conditions::{made_of, real, words},
@@ -59,17 +59,8 @@ pub(crate) fn image(
     secrets::check(engine, id, &stack)?;
     let names = names(image).map_err(|e| engine.error(id, e))?;
     let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
-    let packed = pack(engine, &session, &stack, profile).map_err(|e| engine.error(id, e))?;
-    let layers: Vec<_> = stack
-        .0
-        .iter()
-        .zip(packed)
-        .map(|(layer, packed)| ImageLayer {
-            packed,
-            created_by: history::created_by(engine.plan.step(layer.step)),
-        })
-        .collect();
-    let size = layers.iter().map(|layer| layer.packed.size).sum();
+    let layers = pack(engine, &session, &stack, profile).map_err(|e| engine.error(id, e))?;
+    let size = layers.iter().map(|layer| layer.descriptor().size).sum();
     let mut annotations = image.annotations.clone();
     let real = real(engine.plan, id, |id| engine.given_up(id)).into_values().flatten().collect();
     if real != BTreeSet::new() {
@@ -104,30 +95,41 @@ pub(crate) fn image(
     })
 }
 
-/// Packs each layer, unless that was done here before, or elsewhere and a cache has it.
+/// Packs each layer, unless that was done here before, or elsewhere and a cache has it; those of a base image are there.
 fn pack(
     engine: &Engine<'_>,
     session: &oci::Session,
     stack: &Stack,
     profile: Profile,
-) -> Result<Vec<PackedLayer>, Box<dyn Error + Send + Sync>> {
+) -> Result<Vec<ImageLayer>, Box<dyn Error + Send + Sync>> {
     let mut view = View::default();
     let mut contents = Vec::with_capacity(stack.0.len());
     for layer in &stack.0 {
-        let content = LayerContent::new(&view, &layer.diff)?;
+        let own = layer.carried.is_none();
+        let content = own.then(|| LayerContent::new(&view, &layer.diff)).transpose()?;
         view.push(layer.diff.clone());
-        contents.push((content.key(profile, FILE_TIME), content));
+        contents.push(content.map(|content| (content.key(profile, FILE_TIME), content)));
     }
-    let found = contents.par_iter().map(|(key, _)| match session.remembered(*key) {
-        None => engine.cached_layer(session, key).map(|packed| (packed, true)),
-        here => here.map(|packed| (packed, false)),
+    let found = contents.par_iter().map(|content| {
+        let (key, _) = content.as_ref()?;
+        match session.remembered(*key) {
+            None => engine.cached_layer(session, key).map(|packed| (packed, true)),
+            here => here.map(|packed| (packed, false)),
+        }
     });
     let found: Vec<_> = found.collect();
     let mut all = Vec::with_capacity(found.len());
-    for ((layer, (key, content)), found) in stack.0.iter().zip(contents).zip(found) {
+    for ((layer, content), found) in stack.0.iter().zip(contents).zip(found) {
+        let created_by = history::created_by(engine.plan.step(layer.step));
+        let Some((key, content)) = content else {
+            let carried = layer.carried.clone().expect("what is not packed is carried");
+            base::carry(engine, layer.step, &carried, session)?;
+            all.push(ImageLayer::Carried(carried));
+            continue;
+        };
         if let Some((packed, true)) = found {
             session.remember(key, &packed)?;
-            all.push(packed);
+            all.push(ImageLayer::Packed { packed, created_by });
             continue;
         }
         let sizes: BTreeMap<Digest, u64> = layer.diff.blobs().collect();
@@ -140,7 +142,7 @@ fn pack(
         }
         let packed = session.pack(&content, profile, FILE_TIME, open)?;
         engine.give_layer(session.layout(), layer, key, packed);
-        all.push(packed);
+        all.push(ImageLayer::Packed { packed, created_by });
     }
     Ok(all)
 }

@@ -3,6 +3,7 @@
 //! [`build`] makes every step of a [`Plan`](reimage_plan::Plan) once, from the store if its result is there;
 //! one file for each way to make a step. [`lock`] pins the sources of a spec.
 
+mod base;
 mod baseline;
 mod build;
 mod cached;

@@ -7,14 +7,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use reimage_castore::Digest;
+use reimage_castore::{Digest, Sha256};
 use reimage_fetch::debian::{DebianQuery, Request};
 use reimage_plan::{
-    Debian, DebianPin, DebianRequest, Http, HttpPin, Lock, PackagePin, Plan, Spec, StepId, StepKind,
+    Debian, DebianPin, DebianRequest, Http, HttpPin, Lock, OciRequest, PackagePin, Plan, Spec,
+    StepId, StepKind,
 };
 
 use crate::{
-    BuildError, Context, Event, StepError,
+    BuildError, Context, Event, StepError, base,
     build::{local_trees, make_all},
     debian,
     engine::Engine,
@@ -76,6 +77,27 @@ pub enum LockChange {
         /// The URL.
         url: String,
     },
+    /// An image that was not pinned.
+    OciAdded {
+        /// Its name.
+        image: String,
+        /// Digest of its manifest.
+        new: Sha256,
+    },
+    /// A name that means another image.
+    OciMoved {
+        /// The name.
+        image: String,
+        /// Digest of the manifest that it meant.
+        old: Sha256,
+        /// Of the one that it means.
+        new: Sha256,
+    },
+    /// An image that is not pinned any more.
+    OciRemoved {
+        /// Its name.
+        image: String,
+    },
     /// A request for packages that was not pinned.
     DebianAdded {
         /// The request, for people.
@@ -122,6 +144,21 @@ pub fn lock(
                     lock.http.insert(url.clone(), pin);
                 }
                 needed.http.insert(url.clone(), lock.http[url].clone());
+            }
+            StepKind::Oci(oci) => {
+                let request = OciRequest::new(oci);
+                let old = lock.oci.get(&request);
+                if old.is_none() || (update && !needed.oci.contains_key(&request)) {
+                    let below = Below::new(
+                        spec,
+                        number,
+                        &Lock { oci: BTreeMap::new(), ..lock.clone() },
+                        context,
+                    )?;
+                    let pin = base::pin(&below.engine()?, StepId(number), oci)?;
+                    lock.oci.insert(request.clone(), pin);
+                }
+                needed.oci.insert(request.clone(), lock.oci[&request].clone());
             }
             StepKind::Debian(debian) => {
                 let (request, pin) = pin_debian(spec, number, debian, update, &lock, context)?;
@@ -250,6 +287,7 @@ impl LockChange {
     /// All that `new` says and `old` did not, in the order of the requests.
     pub fn between(old: &Lock, new: &Lock) -> Vec<Self> {
         let mut changes = http_changes(old, new);
+        changes.extend(oci_changes(old, new));
         changes.extend(debian_changes(old, new));
         changes
     }
@@ -267,6 +305,21 @@ fn http_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
         })
     };
     urls.into_iter().filter_map(change).collect()
+}
+
+fn oci_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
+    let requests: BTreeSet<_> = old.oci.keys().chain(new.oci.keys()).collect();
+    let change = |request: &OciRequest| {
+        let digest = |lock: &Lock| lock.oci.get(request).map(|pin| pin.digest);
+        let image = request.image.clone();
+        Some(match (digest(old), digest(new)) {
+            (None, Some(new)) => LockChange::OciAdded { image, new },
+            (Some(_), None) => LockChange::OciRemoved { image },
+            (Some(old), Some(new)) if old != new => LockChange::OciMoved { image, old, new },
+            _ => return None,
+        })
+    };
+    requests.into_iter().filter_map(change).collect()
 }
 
 fn debian_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {

@@ -188,7 +188,7 @@ mod tests {
             diff.insert(path, Change::Put(Entry::directory()));
         }
         let digest = diff.digest();
-        Layer { step: StepId(0), diff: Arc::new(diff), digest, source }
+        Layer { step: StepId(0), diff: Arc::new(diff), digest, source, carried: None }
     }
 
     #[test]

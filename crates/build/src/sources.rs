@@ -177,7 +177,7 @@ pub(crate) fn blob(engine: &Engine<'_>, id: StepId, made: &Made) -> Result<Blob,
             Node::File { digest, size } => Ok((digest, size)),
             _ => Err(engine.error(id, "It is a directory, and a file is wanted")),
         },
-        Value::Diff(..) | Value::Image => {
+        Value::Diff(..) | Value::Image | Value::Base(_) => {
             Err(engine.error(id, "It is a layer, and a file is wanted"))
         }
     }

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use reimage_castore::{Diff, Digest, LayError, Store, StoreError, Tree, TreePath, View};
+use reimage_oci::CarriedLayer;
 use reimage_plan::{Place, Plan, StepId};
 use thiserror::Error;
 
-use crate::debian::STATUS;
+use crate::{base::BaseLayer, debian::STATUS};
 
 /// A stack that cannot be.
 #[derive(Debug, Error)]
@@ -31,6 +32,17 @@ pub enum StackError {
         step: String,
         /// Why.
         source: LayError,
+    },
+    /// A base image upon something else.
+    #[error(
+        "`{step}` is a base image and `{lower}` lies below it, where its layers mean something else: put it first, or take \
+         its files alone, by `re.copy {{ from = {step} }}`"
+    )]
+    BaseNotLowest {
+        /// The step.
+        step: String,
+        /// What lies below it.
+        lower: String,
     },
     /// Two layers that both change the dpkg database, neither made upon the other.
     #[error(
@@ -57,6 +69,8 @@ pub(crate) enum Value {
     Diff(Arc<Diff>, Digest),
     /// An image: nothing of its own, its layers are its stack.
     Image,
+    /// The layers of a base image.
+    Base(Arc<Vec<BaseLayer>>),
 }
 
 impl Value {
@@ -64,7 +78,7 @@ impl Value {
     pub(crate) fn tree(&self) -> Option<(Arc<Tree>, Digest)> {
         match self {
             Self::Tree(tree, digest) => Some((tree.clone(), *digest)),
-            Self::Diff(..) | Self::Image => None,
+            Self::Diff(..) | Self::Image | Self::Base(_) => None,
         }
     }
 }
@@ -80,6 +94,8 @@ pub(crate) struct Layer {
     pub(crate) digest: Digest,
     /// Whether it is a source tree: its files have the earlier time within the second F.
     pub(crate) source: bool,
+    /// The bytes that it is, if it is one of a base image.
+    pub(crate) carried: Option<Arc<CarriedLayer>>,
 }
 
 /// Layers, lowest first.
@@ -97,7 +113,8 @@ impl Stack {
     ) -> Result<(), StackError> {
         let (diff, digest) = match value {
             Value::Image => return Ok(()),
-            Value::Diff(diff, digest) if self.0.iter().map(|l| &l.step).eq(plan.base(step)) => {
+            Value::Base(layers) => return self.stand_on(plan, step, layers),
+            Value::Diff(diff, digest) if self.steps().iter().eq(plan.base(step)) => {
                 (diff.clone(), *digest)
             }
             Value::Diff(diff, _) => kept(store, self.view().rebase(diff))?,
@@ -115,8 +132,33 @@ impl Stack {
             }
         };
         self.check_databases(plan, step, &diff)?;
-        self.0.push(Layer { step, diff, digest, source: plan.is_source(step) });
+        self.0.push(Layer { step, diff, digest, source: plan.is_source(step), carried: None });
         Ok(())
+    }
+
+    /// Begins with the layers of a base image, which are bytes that mean what they say on nothing else.
+    fn stand_on(
+        &mut self,
+        plan: &Plan,
+        step: StepId,
+        layers: &[BaseLayer],
+    ) -> Result<(), StackError> {
+        if let Some(lower) = self.0.last() {
+            let name = |id| plan.step(id).name.clone();
+            return Err(StackError::BaseNotLowest { step: name(step), lower: name(lower.step) });
+        }
+        self.0.extend(layers.iter().map(|layer| {
+            let BaseLayer { diff, digest, carried } = layer.clone();
+            Layer { step, diff, digest, source: false, carried: Some(carried) }
+        }));
+        Ok(())
+    }
+
+    /// The steps that its layers are of, lowest first, each once: a base image is several layers of one step.
+    pub(crate) fn steps(&self) -> Vec<StepId> {
+        let mut steps: Vec<_> = self.0.iter().map(|layer| layer.step).collect();
+        steps.dedup();
+        steps
     }
 
     /// Fails if `diff` of `step` changes the list of installed packages as a layer here does that it does not stand on.
@@ -144,7 +186,7 @@ impl Stack {
         source: bool,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (diff, digest) = kept(store, self.view().lay(tree)?)?;
-        self.0.push(Layer { step, diff, digest, source });
+        self.0.push(Layer { step, diff, digest, source, carried: None });
         Ok(())
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use reimage_castore::Sha256;
 use reimage_fetch::{Bundle, BundleWriter};
 use reimage_plan::{
-    Http, HttpPin, Lock, PackagePin, Pin, Plan, Repository, Spec, StepId, StepKind,
+    Http, HttpPin, Lock, Oci, OciPin, PackagePin, Pin, Plan, Repository, Spec, StepId, StepKind,
 };
 
 use crate::{
-    BuildError, Context, StepError,
+    BuildError, Context, StepError, base,
     build::again_if_missing,
     debian,
     engine::Engine,
@@ -33,6 +33,7 @@ pub struct Vendored {
 enum Wanted<'a> {
     Http(StepId, &'a Http, &'a HttpPin),
     Package(StepId, &'a [Repository], &'a PackagePin),
+    Oci(StepId, &'a Oci, &'a OciPin, (Sha256, u64)),
 }
 
 impl Wanted<'_> {
@@ -40,6 +41,7 @@ impl Wanted<'_> {
         match self {
             Self::Http(_, _, pin) => (pin.sha256, pin.size),
             Self::Package(_, _, pin) => (pin.sha256, pin.size),
+            Self::Oci(_, _, _, file) => *file,
         }
     }
 }
@@ -79,7 +81,12 @@ pub fn vendor(
 pub fn pinned_files(lock: &Lock) -> BTreeSet<(Sha256, u64)> {
     let http = lock.http.values().map(|pin| (pin.sha256, pin.size));
     let packages = lock.debian.values().flat_map(|pin| &pin.packages);
-    http.chain(packages.map(|pin| (pin.sha256, pin.size))).collect()
+    let images = lock.oci.values().flat_map(oci_files);
+    http.chain(images).chain(packages.map(|pin| (pin.sha256, pin.size))).collect()
+}
+
+fn oci_files(pin: &OciPin) -> impl Iterator<Item = (Sha256, u64)> {
+    [(pin.digest, pin.size)].into_iter().chain(pin.blobs.iter().copied())
 }
 
 fn digests(lock: &Lock) -> BTreeSet<Sha256> {
@@ -92,6 +99,9 @@ fn wanted(plan: &Plan) -> Vec<Wanted<'_>> {
         match (&plan.step(id).kind, plan.pin(id)) {
             (StepKind::Http(http), Some(Pin::Http(pin))) => {
                 wanted.push(Wanted::Http(id, http, pin));
+            }
+            (StepKind::Oci(oci), Some(Pin::Oci(pin))) => {
+                wanted.extend(oci_files(pin).map(|file| Wanted::Oci(id, oci, pin, file)));
             }
             (StepKind::Debian(step), Some(Pin::Debian(pins))) => {
                 let packages = pins.iter().flat_map(|(_, pin)| &pin.packages);
@@ -115,6 +125,7 @@ fn put(
     }
     let (id, made) = match *wanted {
         Wanted::Http(id, http, pin) => (id, sources::fetched(engine, id, http, pin)?),
+        Wanted::Oci(id, oci, pin, file) => (id, base::fetched(engine, id, oci, pin, file)?),
         Wanted::Package(id, repositories, pin) => {
             (id, debian::fetched(engine, id, repositories, pin)?)
         }

@@ -10,6 +10,7 @@
 //! | `fetch-1` | SHA-256 of the file |
 //! | `copy-1` | from: kind and digest of each, lowest first · path · to · include · exclude · chown · chmod · mtime |
 //! | `unpack-1` | SHA-256 of the archive · strip |
+//! | `oci-unpack-1` | SHA-256 of the layer · digests of the diffs below it, lowest first |
 //! | `deb-unpack-2` | SHA-256 of the package · exclude |
 //! | `debian-2` | root · SHA-256 of each package in order · scripts · exclude · platform · baseline · demands · cpus · version of the driver · version of the scrub list |
 //!
@@ -78,6 +79,8 @@ pub enum Action {
     Copy(CopyAction),
     /// The contents of an archive.
     Unpack(UnpackAction),
+    /// A layer of an image, upon those below it.
+    Layer(LayerAction),
     /// The files of one Debian package.
     Deb(DebAction),
     /// Debian packages installed on a root.
@@ -193,6 +196,15 @@ pub struct UnpackAction {
     pub strip: u32,
 }
 
+/// Unpacks a layer of an image; makes a diff.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerAction {
+    /// The layer's blob.
+    pub layer: Sha256,
+    /// Digests of the diffs below it, lowest first.
+    pub below: Vec<Digest>,
+}
+
 /// Unpacks the files of a Debian package; makes a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DebAction {
@@ -244,6 +256,7 @@ impl Action {
             Self::Fetch(_) => "fetch-1",
             Self::Copy(_) => "copy-1",
             Self::Unpack(_) => "unpack-1",
+            Self::Layer(_) => "oci-unpack-1",
             Self::Deb(_) => "deb-unpack-2",
             Self::Debian(_) => "debian-2",
         }

@@ -26,8 +26,8 @@ mod tree;
 mod view;
 
 pub use action::{
-    Action, ActionDigest, Clock, CopyAction, DebAction, DebianAction, Demand, Demands, RunAction,
-    Scripts, Source, UnpackAction,
+    Action, ActionDigest, Clock, CopyAction, DebAction, DebianAction, Demand, Demands, LayerAction,
+    RunAction, Scripts, Source, UnpackAction,
 };
 pub use attrs::{Attrs, XattrError, xattr_allowed};
 pub use diff::{Change, Diff};

@@ -3,6 +3,7 @@
 use crate::debian::{Archives, DebianConfig, SourcesError};
 use reimage_http::{Downloader, Expected, HttpConfig, HttpError, Progress};
 use reimage_plan::HttpPin;
+use reimage_registry::{Registry, RegistryConfig};
 use std::{collections::BTreeMap, fs::File, path::PathBuf};
 
 /// How this machine reaches sources; none of it is in a lock or a digest.
@@ -10,6 +11,8 @@ use std::{collections::BTreeMap, fs::File, path::PathBuf};
 pub struct SourcesConfig {
     /// Connections, proxies, offline.
     pub http: HttpConfig,
+    /// The registries.
+    pub registry: RegistryConfig,
     /// The mirrors of Debian.
     pub debian: DebianConfig,
     /// The root below which apt's configuration and Debian's keyring lie: `/`.
@@ -27,13 +30,15 @@ pub struct SourcesConfig {
 pub struct Sources {
     config: SourcesConfig,
     downloader: Downloader,
+    registry: Registry,
 }
 
 impl Sources {
     /// Takes a configuration; opens no connection.
     pub fn new(config: SourcesConfig) -> Result<Self, HttpError> {
         let downloader = Downloader::new(config.http.clone())?;
-        Ok(Self { config, downloader })
+        let registry = Registry::new(config.http.clone(), config.registry.clone())?;
+        Ok(Self { config, downloader, registry })
     }
 
     /// Returns whether no connection may be opened.
@@ -44,6 +49,11 @@ impl Sources {
     /// Returns the downloader, for running downloads in parallel.
     pub fn downloader(&self) -> &Downloader {
         &self.downloader
+    }
+
+    /// Returns the registries.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Downloads a URL into `file`: what is pinned, or whatever it gives, and returns its pin.

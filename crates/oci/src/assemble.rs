@@ -1,7 +1,8 @@
 //! Putting an image together: a pure function from configuration and layers to two documents.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use reimage_castore::Sha256;
 use thiserror::Error;
 
 use crate::{
@@ -47,7 +48,7 @@ pub enum AssembleError {
 }
 
 /// An image as a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Image {
     /// What runs.
     pub config: Config,
@@ -62,12 +63,57 @@ pub struct Image {
 }
 
 /// A layer of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageLayer {
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageLayer {
+    /// One that was packed for it.
+    Packed {
+        /// The blob.
+        packed: PackedLayer,
+        /// What made it, from the step's content; never its name.
+        created_by: String,
+    },
+    /// One of a base image, as it is.
+    Carried(Arc<CarriedLayer>),
+}
+
+/// A layer of a base image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CarriedLayer {
     /// The blob.
-    pub packed: PackedLayer,
-    /// What made it, from the step's content; never its name.
-    pub created_by: String,
+    pub descriptor: Descriptor,
+    /// Digest of the archive in it.
+    pub diff_id: Sha256,
+    /// What the base image's history says of it, and of what has no layer before it.
+    pub history: Vec<History>,
+}
+
+impl ImageLayer {
+    /// Digest of its archive.
+    pub fn diff_id(&self) -> Sha256 {
+        match self {
+            Self::Packed { packed, .. } => packed.diff_id,
+            Self::Carried(carried) => carried.diff_id,
+        }
+    }
+
+    /// As a manifest names it.
+    pub fn descriptor(&self) -> Descriptor {
+        match self {
+            Self::Packed { packed, .. } => packed.descriptor(),
+            Self::Carried(carried) => carried.descriptor.clone(),
+        }
+    }
+
+    fn history(&self, created: &str) -> Vec<History> {
+        match self {
+            Self::Packed { created_by, .. } => vec![History {
+                created: Some(created.to_owned()),
+                created_by: Some(created_by.clone()),
+                ..History::default()
+            }],
+            Self::Carried(carried) => carried.history.clone(),
+        }
+    }
 }
 
 /// The documents of an image.
@@ -83,11 +129,6 @@ pub struct Assembled {
 pub fn assemble(image: &Image) -> Result<Assembled, AssembleError> {
     check_layers(image.layers.len())?;
     let created = rfc3339(image.created)?;
-    let history = |layer: &ImageLayer| History {
-        created: Some(created.clone()),
-        created_by: Some(layer.created_by.clone()),
-        ..History::default()
-    };
     let config = ImageConfig {
         created: Some(created.clone()),
         author: image.config.author.clone(),
@@ -95,16 +136,16 @@ pub fn assemble(image: &Image) -> Result<Assembled, AssembleError> {
         config: Some(image.config.clone()),
         rootfs: RootFs {
             kind: "layers".into(),
-            diff_ids: image.layers.iter().map(|layer| layer.packed.diff_id).collect(),
+            diff_ids: image.layers.iter().map(ImageLayer::diff_id).collect(),
         },
-        history: Some(image.layers.iter().map(history).collect()),
+        history: Some(image.layers.iter().flat_map(|layer| layer.history(&created)).collect()),
     };
     let config = Blob::of(CONFIG, &config);
     let manifest = Manifest {
         schema_version: 2,
         media_type: Some(MANIFEST.into()),
         config: config.descriptor.clone(),
-        layers: image.layers.iter().map(|layer| layer.packed.descriptor()).collect(),
+        layers: image.layers.iter().map(ImageLayer::descriptor).collect(),
         annotations: image.annotations.clone(),
     };
     let manifest = Blob::of(MANIFEST, &manifest);

@@ -207,6 +207,11 @@ impl Index {
 }
 
 impl ImageConfig {
+    /// Reads one from the bytes that have `digest`.
+    pub fn parse(digest: Sha256, bytes: &[u8]) -> Result<Self, DocumentError> {
+        read("image configuration", digest, bytes)
+    }
+
     /// What runs, with the author beside it.
     pub fn config(&self) -> Config {
         Config { author: self.author.clone(), ..self.config.clone().unwrap_or_default() }

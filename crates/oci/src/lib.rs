@@ -26,7 +26,9 @@ mod tar;
 mod unpack;
 mod verify;
 
-pub use assemble::{AssembleError, Assembled, Image, ImageLayer, assemble, check_layers};
+pub use assemble::{
+    AssembleError, Assembled, CarriedLayer, Image, ImageLayer, assemble, check_layers,
+};
 pub use compare::{CompareError, Compared, Difference, compare};
 pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
 pub use decode::decode;
@@ -48,7 +50,7 @@ pub use layout::{
 pub use pack::{PackError, PackedLayer, pack, write_tar};
 pub use profile::Profile;
 pub use reference::{Reference, ReferenceError};
-pub use rootfs::{RootfsError, rootfs, unpack_layers};
+pub use rootfs::{RootfsError, rootfs, unpack_layer, unpack_layers};
 pub use spool::Spool;
 pub use unpack::{Limits, UnpackError, unpack};
 pub use verify::VerifiedReader;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use reimage_castore::{Sha256, Sha256Hasher, Tree, TreeError, View};
+use reimage_castore::{Diff, Sha256, Sha256Hasher, Tree, TreeError, View};
 use thiserror::Error;
 
 use crate::{
@@ -88,6 +88,28 @@ pub fn unpack_layers(
         view.push(diff.into());
     }
     Ok(view)
+}
+
+/// Unpacks one layer upon those below it, verified; contents go to `contents`.
+///
+/// A time that equals `file_time` (seconds since 1970) is as none.
+pub fn unpack_layer(
+    blob: impl Read,
+    layer: &Descriptor,
+    diff_id: Sha256,
+    below: &View,
+    file_time: i64,
+    limits: Limits,
+    mut contents: impl FnMut(&mut dyn Read) -> io::Result<(reimage_castore::Digest, u64)>,
+) -> Result<Diff, RootfsError> {
+    let digest = layer.digest;
+    let inner =
+        decode(blob, limits.bytes).map_err(|source| RootfsError::Read { digest, source })?;
+    let mut archive = Archive { inner, hasher: Sha256Hasher::new() };
+    let diff = unpack(&mut archive, below, file_time, limits, &mut contents)
+        .map_err(|source| RootfsError::Unpack { digest, source })?;
+    archive.expect(digest, diff_id)?;
+    Ok(diff)
 }
 
 /// The tree of an image of one platform, and its contents, verified.

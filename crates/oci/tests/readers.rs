@@ -121,7 +121,7 @@ fn stored(profile: Profile) -> Stored {
     for diff in layers(&mut contents) {
         let content = LayerContent::new(&view, &diff).expect("a good layer");
         let layer = session.pack(&content, profile, F, |d| contents.open(d)).expect("it packs");
-        packed.push(ImageLayer { packed: layer, created_by: "a test".into() });
+        packed.push(ImageLayer::Packed { packed: layer, created_by: "a test".into() });
         view.push(diff.into());
     }
     let image = Image {

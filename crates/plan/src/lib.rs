@@ -11,12 +11,14 @@ mod size;
 mod spec;
 
 pub use fuzz::FUZZ_TARGETS;
-pub use lock::{DebianPin, DebianRequest, HttpPin, Lock, LockError, PackagePin};
+pub use lock::{
+    DebianPin, DebianRequest, HttpPin, Lock, LockError, OciPin, OciRequest, PackagePin,
+};
 pub use mode::{Mode, ModeError};
 pub use plan::{Pin, Plan, PlanError};
 pub use size::{NotASize, Size};
 pub use spec::{
     Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
-    Healthcheck, Http, Image, Limits, Local, Owner, Place, Platform, PlatformError, Repository,
-    Run, Scripts, Section, Spec, Step, StepId, StepKind, Target, Unpack,
+    Healthcheck, Http, Image, Limits, Local, Oci, Owner, Place, Platform, PlatformError,
+    Repository, Run, Scripts, Section, Spec, Step, StepId, StepKind, Target, Unpack,
 };

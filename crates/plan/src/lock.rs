@@ -8,6 +8,8 @@ use reimage_castore::{Digest, Sha256};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::{Oci, Platform};
+
 /// Version of the format, at the head of the file.
 const VERSION: u32 = 1;
 
@@ -45,6 +47,12 @@ pub enum LockError {
         /// The line.
         line: String,
     },
+    /// A line of an image's pin that is none.
+    #[error("`{line}` is no blob of an image: expected `SIZE sha256:DIGEST`")]
+    Blob {
+        /// The line.
+        line: String,
+    },
     /// The same request twice.
     #[error("The request `{request}` is pinned twice")]
     Twice {
@@ -58,8 +66,37 @@ pub enum LockError {
 pub struct Lock {
     /// Of `re.Http`, by URL.
     pub http: BTreeMap<String, HttpPin>,
+    /// Of `re.Oci`, by request.
+    pub oci: BTreeMap<OciRequest, OciPin>,
     /// Of `re.Debian`, by request.
     pub debian: BTreeMap<DebianRequest, DebianPin>,
+}
+
+/// What a `re.Oci` asks a registry for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct OciRequest {
+    /// The image's name, as written.
+    pub image: String,
+    /// The platform.
+    pub platform: String,
+}
+
+/// What a name of an image means.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OciPin {
+    /// Digest of the manifest of this platform.
+    pub digest: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Digest and size of each blob that it names: the configuration, then the layers, lowest first.
+    pub blobs: Vec<(Sha256, u64)>,
+}
+
+impl OciRequest {
+    /// What `oci` asks for.
+    pub fn new(oci: &Oci) -> Self {
+        Self { image: oci.image.clone(), platform: Platform::default().to_string() }
+    }
 }
 
 /// What a URL gave.
@@ -131,6 +168,8 @@ struct File {
     #[serde(default)]
     http: Vec<HttpEntry>,
     #[serde(default)]
+    oci: Vec<OciEntry>,
+    #[serde(default)]
     debian: Vec<DebianEntry>,
 }
 
@@ -140,6 +179,16 @@ struct HttpEntry {
     url: String,
     sha256: Sha256,
     size: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OciEntry {
+    image: String,
+    platform: String,
+    digest: Sha256,
+    size: u64,
+    blobs: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -191,6 +240,13 @@ impl Lock {
                 return Err(LockError::Twice { request: url });
             }
         }
+        for OciEntry { image, platform, digest, size, blobs } in file.oci {
+            let blobs = blobs.iter().map(|line| blob(line)).collect::<Result<_, _>>()?;
+            let request = OciRequest { image: image.clone(), platform };
+            if lock.oci.insert(request, OciPin { digest, size, blobs }).is_some() {
+                return Err(LockError::Twice { request: image });
+            }
+        }
         for entry in file.debian {
             let (request, pin) = entry.read()?;
             let shown = request.describe();
@@ -204,12 +260,14 @@ impl Lock {
     /// Takes over all pins of another lock.
     pub fn add(&mut self, other: Self) {
         self.http.extend(other.http);
+        self.oci.extend(other.oci);
         self.debian.extend(other.debian);
     }
 
     /// Does here what was done to `old` to make it `new`; all else stays as it is.
     pub fn apply(&mut self, old: &Self, new: &Self) {
         apply(&mut self.http, &old.http, &new.http);
+        apply(&mut self.oci, &old.oci, &new.oci);
         apply(&mut self.debian, &old.debian, &new.debian);
     }
 
@@ -221,11 +279,28 @@ impl Lock {
             write!(text, "\n[[http]]\nurl = {url}\nsha256 = \"{sha256}\"\nsize = {size}\n")
                 .expect(IN_MEMORY);
         }
+        for (OciRequest { image, platform }, OciPin { digest, size, blobs }) in &self.oci {
+            let (image, platform) = (quoted(image), quoted(platform));
+            let blobs = blobs.iter().map(|(digest, size)| format!("  \"{size} {digest}\",\n"));
+            let blobs: String = blobs.collect();
+            write!(
+                text,
+                "\n[[oci]]\nimage = {image}\nplatform = {platform}\ndigest = \"{digest}\"\nsize = {size}\nblobs = [\n{blobs}]\n"
+            )
+            .expect(IN_MEMORY);
+        }
         for (request, pin) in &self.debian {
             request.render(pin, &mut text);
         }
         text
     }
+}
+
+/// `SIZE sha256:DIGEST`
+fn blob(line: &str) -> Result<(Sha256, u64), LockError> {
+    let error = || LockError::Blob { line: line.chars().take(300).collect() };
+    let (size, digest) = line.split_once(' ').ok_or_else(error)?;
+    Ok((digest.parse().map_err(|_| error())?, size.parse().map_err(|_| error())?))
 }
 
 fn apply<K: Ord + Clone, V: PartialEq + Clone>(

@@ -9,8 +9,8 @@ use reimage_castore::{Digest, Hasher};
 use thiserror::Error;
 
 use crate::{
-    Debian, DebianPin, DebianRequest, HttpPin, Lock, Place, Platform, Scripts, Spec, Step, StepId,
-    StepKind,
+    Debian, DebianPin, DebianRequest, HttpPin, Lock, OciPin, OciRequest, Place, Platform, Scripts,
+    Spec, Step, StepId, StepKind,
 };
 
 /// Version of what a definition says; a change of meaning of any step is a new one.
@@ -50,6 +50,8 @@ pub enum Pin {
     Http(HttpPin),
     /// Of `re.Debian`: by what `from` has installed, which is known only when it is there.
     Debian(Vec<(DebianRequest, DebianPin)>),
+    /// Of `re.Oci`.
+    Oci(OciPin),
 }
 
 /// A spec with its stacks and pins.
@@ -78,7 +80,9 @@ impl Plan {
                 StepKind::Run(run) => plan.stack_of(&run.from),
                 StepKind::Copy(copy) => plan.stack_of(&copy.from),
                 StepKind::Image(image) => plan.stack_of(&image.layers),
-                StepKind::Local(_) | StepKind::Files(_) | StepKind::Http(_) => Vec::new(),
+                StepKind::Local(_) | StepKind::Files(_) | StepKind::Http(_) | StepKind::Oci(_) => {
+                    Vec::new()
+                }
             };
             if let Some((lower, upper)) = plan.two_databases(&base) {
                 let name = |id: StepId| plan.spec.step(id).name.clone();
@@ -92,6 +96,7 @@ impl Plan {
             let pin = match &step.kind {
                 StepKind::Http(http) => lock.http.get(&http.url).cloned().map(Pin::Http),
                 StepKind::Debian(debian) => debian_pins(debian, lock).map(Pin::Debian),
+                StepKind::Oci(oci) => lock.oci.get(&OciRequest::new(oci)).cloned().map(Pin::Oci),
                 _ => None,
             };
             let source = match &step.kind {
@@ -161,6 +166,7 @@ impl Plan {
                 let what = match kind {
                     StepKind::Http(http) => http.url.clone(),
                     StepKind::Debian(debian) => DebianRequest::new(debian, None).describe(),
+                    StepKind::Oci(oci) => oci.image.clone(),
                     _ => name.clone(),
                 };
                 Err(PlanError::Unpinned { step: name.clone(), place: place.clone(), what })
@@ -170,10 +176,7 @@ impl Plan {
 
     /// The sources that the lock does not have.
     pub fn unpinned(&self) -> impl Iterator<Item = StepId> + '_ {
-        self.ids().filter(|id| {
-            let remote = matches!(self.step(*id).kind, StepKind::Http(_) | StepKind::Debian(_));
-            remote && !self.pins.contains_key(id)
-        })
+        self.ids().filter(|id| self.step(*id).kind.is_pinned() && !self.pins.contains_key(id))
     }
 
     /// What each step is, by content: two steps of equal definition have equal results. `locals` are the
@@ -196,6 +199,7 @@ impl Plan {
             match self.pin(id) {
                 None => part(b""),
                 Some(Pin::Http(pin)) => part(&postcard::to_stdvec(pin).expect(PURE_DATA)),
+                Some(Pin::Oci(pin)) => part(&postcard::to_stdvec(pin).expect(PURE_DATA)),
                 Some(Pin::Debian(pins)) => part(&postcard::to_stdvec(pins).expect(PURE_DATA)),
             }
             part(locals.get(&id).map_or(b"".as_slice(), |digest| digest.as_bytes()));

@@ -147,6 +147,8 @@ pub enum StepKind {
     Copy(Copy),
     /// An image.
     Image(Box<Image>),
+    /// An image of a registry.
+    Oci(Oci),
 }
 
 impl StepKind {
@@ -160,13 +162,19 @@ impl StepKind {
             Self::Run(_) => "run",
             Self::Copy(_) => "copy",
             Self::Image(_) => "image",
+            Self::Oci(_) => "oci",
         }
+    }
+
+    /// Whether it comes from elsewhere, so that the lock says what it is.
+    pub fn is_pinned(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::Debian(_) | Self::Oci(_))
     }
 
     /// The steps it refers to, in the order of its fields; one may come twice.
     pub fn references(&self) -> Vec<StepId> {
         match self {
-            Self::Local(_) | Self::Files(_) | Self::Http(_) => Vec::new(),
+            Self::Local(_) | Self::Files(_) | Self::Http(_) | Self::Oci(_) => Vec::new(),
             Self::Debian(debian) => debian.from.clone(),
             Self::Run(run) => run.from.iter().chain(run.inputs.values()).copied().collect(),
             Self::Copy(copy) => copy.from.clone(),
@@ -178,7 +186,7 @@ impl StepKind {
     pub fn map_references(&mut self, mut map: impl FnMut(StepId) -> StepId) {
         let mut each = |id: &mut StepId| *id = map(*id);
         match self {
-            Self::Local(_) | Self::Files(_) | Self::Http(_) => {}
+            Self::Local(_) | Self::Files(_) | Self::Http(_) | Self::Oci(_) => {}
             Self::Debian(debian) => debian.from.iter_mut().for_each(each),
             Self::Run(run) => {
                 run.from.iter_mut().for_each(&mut each);
@@ -264,6 +272,13 @@ pub struct Http {
     pub url: String,
     /// The contents of the archive that it is.
     pub unpack: Option<Unpack>,
+}
+
+/// `re.Oci`: an image of a registry, layers and configuration.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Hash)]
+pub struct Oci {
+    /// Its name, as docker writes it.
+    pub image: String,
 }
 
 /// `re.Debian`: packages from signed indexes.

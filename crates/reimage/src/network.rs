@@ -54,13 +54,17 @@ pub(crate) fn credentials(machine: &Machine) -> Credentials {
     Credentials { files: files.collect() }
 }
 
-/// Registries as this machine reaches them.
-pub(crate) fn registry(app: &App, config: &Config) -> Result<Registry, CommandError> {
+/// Where registries are, and who we are to them.
+pub(crate) fn registries(machine: &Machine, config: &Config) -> RegistryConfig {
     let mirrors = config.registry_mirrors.iter();
-    let config = RegistryConfig {
-        credentials: credentials(&app.machine),
+    RegistryConfig {
+        credentials: credentials(machine),
         mirrors: mirrors.map(|(name, mirrors)| (name.clone(), mirrors.value.clone())).collect(),
         insecure: config.insecure.value.clone(),
-    };
-    Ok(Registry::new(http(&app.machine, false), config)?)
+    }
+}
+
+/// Registries as this machine reaches them.
+pub(crate) fn registry(app: &App, config: &Config) -> Result<Registry, CommandError> {
+    Ok(Registry::new(http(&app.machine, false), registries(&app.machine, config))?)
 }

@@ -180,6 +180,7 @@ fn sources(
     let http = network::http(&app.machine, offline);
     Ok(Sources::new(SourcesConfig {
         http,
+        registry: network::registries(&app.machine, config),
         http_mirrors,
         debian,
         root: "/".into(),

@@ -141,36 +141,41 @@ fn login_name(host: &str) -> String {
     }
 }
 
+/// Whose fault it is, and what to do about it.
+pub(crate) fn advice(error: &RegistryError) -> (Kind, Option<String>) {
+    let all = match error {
+        RegistryError::All(all) => all.last(),
+        _ => None,
+    };
+    match all.unwrap_or(error) {
+        RegistryError::Denied { host, known, .. } => {
+            let login = login_name(host);
+            let hint = if *known {
+                format!("who we are to it may not: `reimage login{login}` says who else")
+            } else {
+                format!("`reimage login{login}` says who we are")
+            };
+            (Kind::Environment, Some(hint))
+        }
+        RegistryError::Http { source, host, .. } => {
+            let secure = matches!(**source, HttpError::Unreachable { .. });
+            let hint = format!(
+                "a registry without encryption is named in config.toml: `[registry] insecure = [\"{host}\"]`; \
+                     its own authority lies in `~/.config/containers/certs.d/{host}/ca.crt`"
+            );
+            (Kind::Environment, secure.then_some(hint))
+        }
+        RegistryError::Missing { .. }
+        | RegistryError::Platform { .. }
+        | RegistryError::Nested { .. }
+        | RegistryError::NotAnImage { .. } => (Kind::Usage, None),
+        _ => (Kind::Environment, None),
+    }
+}
+
 impl From<RegistryError> for CommandError {
     fn from(error: RegistryError) -> Self {
-        let all = match &error {
-            RegistryError::All(all) => all.last(),
-            _ => None,
-        };
-        let (kind, hint) = match all.unwrap_or(&error) {
-            RegistryError::Denied { host, known, .. } => {
-                let login = login_name(host);
-                let hint = if *known {
-                    format!("who we are to it may not: `reimage login{login}` says who else")
-                } else {
-                    format!("`reimage login{login}` says who we are")
-                };
-                (Kind::Environment, Some(hint))
-            }
-            RegistryError::Http { source, host, .. } => {
-                let secure = matches!(**source, HttpError::Unreachable { .. });
-                let hint = format!(
-                    "a registry without encryption is named in config.toml: `[registry] insecure = [\"{host}\"]`; \
-                     its own authority lies in `~/.config/containers/certs.d/{host}/ca.crt`"
-                );
-                (Kind::Environment, secure.then_some(hint))
-            }
-            RegistryError::Missing { .. }
-            | RegistryError::Platform { .. }
-            | RegistryError::Nested { .. }
-            | RegistryError::NotAnImage { .. } => (Kind::Usage, None),
-            _ => (Kind::Environment, None),
-        };
+        let (kind, hint) = advice(&error);
         let command = match error {
             RegistryError::Layout(error) => error.into(),
             error => Self::wrap(kind, error),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use reimage_castore::TreePath;
 use reimage_plan::{
     Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
-    Healthcheck, Http, Image, Limits, Platform, Repository, Run, Scripts, StepId, StepKind, Unpack,
+    Healthcheck, Http, Image, Limits, Oci, Platform, Repository, Run, Scripts, StepId, StepKind,
+    Unpack,
 };
 
 use crate::{
@@ -36,7 +37,7 @@ pub(crate) fn content(kind: &str, fields: &mut Fields) -> Option<Content> {
         "files" => StepKind::Files(files(fields)?),
         "http" => StepKind::Http(http(fields)?),
         "git" => return Some(git(fields)),
-        "oci" => return Some(oci(fields)),
+        "oci" => StepKind::Oci(Oci { image: fields.need("image", image_name)? }),
         "debian" => StepKind::Debian(debian(fields)?),
         "run" => return run(fields),
         "copy" => StepKind::Copy(copy(fields)?),
@@ -137,9 +138,14 @@ fn git(fields: &mut Fields) -> Content {
     Content::Later("re.Git")
 }
 
-fn oci(fields: &mut Fields) -> Content {
-    fields.need("image", string);
-    Content::Later("re.Oci")
+/// A name of an image; whether it is one is said by whoever asks a registry for it.
+fn image_name(fields: &mut Fields, value: &Value) -> Result<String, Fault> {
+    let image = string(fields, value)?;
+    if image.is_empty() || image.contains("://") || image.chars().any(char::is_whitespace) {
+        let message = format!("`{}`: expected `NAME[:TAG][@sha256:..]`, got `{image}`", value.name);
+        return Err(fields.fault(value, message));
+    }
+    Ok(image)
 }
 
 fn debian(fields: &mut Fields) -> Option<Debian> {

@@ -159,7 +159,12 @@ fn roots(walker: &Walker) -> Vec<BTreeSet<usize>> {
             if leave {
                 let mut all: BTreeSet<usize> =
                     below.flat_map(|below| roots[below].iter().copied()).collect();
-                if matches!(kind, StepKind::Debian(debian) if debian.from.is_empty()) {
+                let root = match kind {
+                    StepKind::Debian(debian) => debian.from.is_empty(),
+                    StepKind::Oci(_) => true,
+                    _ => false,
+                };
+                if root {
                     all.insert(node);
                 }
                 roots[node] = all;

@@ -1,6 +1,7 @@
 //! Images of everything, without a network: one digest whoever builds them, and what independent programs read in
 //! them.
 
+mod bases;
 mod config;
 mod depth;
 mod everything;

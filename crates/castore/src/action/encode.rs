@@ -1,8 +1,8 @@
 //! The canonical encoding of actions, specified in `docs/encoding.md`.
 
 use super::{
-    Action, Clock, CopyAction, DebAction, DebianAction, Demand, Demands, RunAction, Scripts,
-    Source, UnpackAction,
+    Action, Clock, CopyAction, DebAction, DebianAction, Demand, Demands, LayerAction, RunAction,
+    Scripts, Source, UnpackAction,
 };
 use crate::{DecodeError, Decoder, Digest, Encoder, Sha256, TreePath, tree::decode_path};
 
@@ -22,6 +22,9 @@ impl Action {
             Self::Unpack(UnpackAction { archive, strip }) => {
                 e.raw(archive.as_bytes()).number((*strip).into());
             }
+            Self::Layer(LayerAction { layer, below }) => {
+                digests(e.raw(layer.as_bytes()), below);
+            }
             Self::Deb(DebAction { package, exclude }) => {
                 texts(e.raw(package.as_bytes()), exclude);
             }
@@ -40,6 +43,10 @@ impl Action {
             "unpack-1" => Self::Unpack(UnpackAction {
                 archive: Sha256::from_bytes(d.raw32()?),
                 strip: d.small()?,
+            }),
+            "oci-unpack-1" => Self::Layer(LayerAction {
+                layer: Sha256::from_bytes(d.raw32()?),
+                below: d.list(digest)?,
             }),
             "deb-unpack-2" => Self::Deb(DebAction {
                 package: Sha256::from_bytes(d.raw32()?),

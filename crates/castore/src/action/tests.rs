@@ -75,6 +75,7 @@ fn examples() -> Vec<Action> {
         Action::Unpack(UnpackAction { archive: s("a.tar"), strip: 1 }),
         Action::Deb(DebAction { package: s("a.deb"), exclude: vec!["x".to_owned()] }),
         Action::Debian(debian()),
+        Action::Layer(LayerAction { layer: s("layer"), below: vec![d("base")] }),
     ]
 }
 
@@ -151,6 +152,15 @@ fn what_enters_an_unpacking() {
         &[("the archive", &|a| a.archive = s("x")), ("strip", &|a| a.strip = 1)],
     );
     all_differ(
+        &LayerAction { layer: s("layer"), below: vec![d("base")] },
+        Action::Layer,
+        &[
+            ("the layer", &|a| a.layer = s("x")),
+            ("what is below", &|a| a.below.push(d("x"))),
+            ("nothing below", &|a| a.below.clear()),
+        ],
+    );
+    all_differ(
         &DebAction { package: s("a.deb"), exclude: vec![] },
         Action::Deb,
         &[
@@ -206,6 +216,7 @@ fn golden_digests() {
             "4af4a761fbdfec8cd49290ecc256abd7fe121349a48699655215349fa828d3f9",
             "8df4d83b40ccbf7fcee85c08990faeec65e8893e9df302c7b3465115ab52e0de",
             "e7131a6fbe2ae9d0bc91727774f6554c1c1d2bbd6e9fd3125f80af779b261e65",
+            "c06bd4fb5a145487b00934219aa9a029629cca8f495fffd2045cbbbd133b7fc6",
         ]
     );
 }

@@ -13,7 +13,7 @@ fn layer(number: u32) -> ImageLayer {
     let blob = Sha256::of(&(number + 1000).to_le_bytes());
     let profile = if number.is_multiple_of(2) { Profile::Gzip1 } else { Profile::Zstd1 };
     let packed = PackedLayer { profile, digest: blob, size: u64::from(number), diff_id: content };
-    ImageLayer { packed, created_by: format!("copy <{number}> & more") }
+    ImageLayer::Packed { packed, created_by: format!("copy <{number}> & more") }
 }
 
 fn image(layers: u32) -> Image {
@@ -60,7 +60,7 @@ fn a_configuration_in_full() {
             r#""rootfs":{{"type":"layers","diff_ids":["{}"]}},"#,
             r#""history":[{{"created":"2026-11-01T00:00:00Z","created_by":"copy <0> & more"}}]}}"#,
         ),
-        small.layers[0].packed.diff_id
+        small.layers[0].diff_id()
     );
     assert_eq!(String::from_utf8_lossy(&config.bytes), expected);
 }
@@ -78,7 +78,7 @@ fn an_independent_reader_agrees() {
     let read =
         spec::ImageConfiguration::from_reader(config.bytes.as_slice()).expect("OCI's config");
     assert_eq!(*read.os(), spec::Os::Linux);
-    assert_eq!(read.rootfs().diff_ids()[4], image.layers[4].packed.diff_id.to_string());
+    assert_eq!(read.rootfs().diff_ids()[4], image.layers[4].diff_id().to_string());
     assert_eq!(read.history().as_ref().map(Vec::len), Some(5));
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn stored() -> (tempfile::TempDir, Layout, StoredImage) {
             found.ok_or_else(|| io::ErrorKind::NotFound.into())
         };
         let packed = session.pack(&content, profile, F, open).expect("it packs");
-        layers.push(ImageLayer { packed, created_by: "test".into() });
+        layers.push(ImageLayer::Packed { packed, created_by: "test".into() });
         beneath.push(diff.into());
     }
     let image = Image {

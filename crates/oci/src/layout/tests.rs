@@ -29,7 +29,10 @@ fn add(layout: &Layout, content: &'static [u8], names: &[&str]) -> Assembled {
         config: Config::default(),
         platform: Platform { architecture: "amd64".into(), os: "linux".into(), variant: None },
         created: F,
-        layers: vec![ImageLayer { packed: packed(&session, content), created_by: "test".into() }],
+        layers: vec![ImageLayer::Packed {
+            packed: packed(&session, content),
+            created_by: "test".into(),
+        }],
         annotations: BTreeMap::default(),
     };
     let image = assemble(&image).expect("a good image");

@@ -27,6 +27,9 @@ fn lock() -> Lock {
         sha256: Sha256::of(b"hello"),
     };
     lock.debian.insert(request, DebianPin { packages: vec![hello] });
+    let request = OciRequest { image: "debian:12-slim".into(), platform: "linux/amd64".into() };
+    let blobs = vec![(Sha256::of(b"c"), 1469), (Sha256::of(b"d"), 28_227_259)];
+    lock.oci.insert(request, OciPin { digest: Sha256::of(b"b"), size: 529, blobs });
     lock
 }
 
@@ -43,6 +46,16 @@ version = 1
 url = \"https://example.org/a\"
 sha256 = \"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb\"
 size = 1
+
+[[oci]]
+image = \"debian:12-slim\"
+platform = \"linux/amd64\"
+digest = \"sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d\"
+size = 529
+blobs = [
+  \"1469 sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6\",
+  \"28227259 sha256:18ac3e7343f016890c510e93f935261169d9e3f565436429830faf0934f4f8e4\",
+]
 
 [[debian]]
 suite = \"bookworm\"

@@ -13,7 +13,7 @@ use std::{
 use clap::Args;
 use reimage_build::{LockChange, Update, lock, pinned_files, vendor};
 use reimage_fetch::Bundle;
-use reimage_plan::{Lock, Plan, Section, Spec, StepKind};
+use reimage_plan::{Lock, Plan, Section, Spec};
 use serde_json::json;
 
 use crate::{
@@ -186,14 +186,14 @@ fn update<'a>(
 ) -> Result<Update, CommandError> {
     let Some(steps) = steps else { return Ok(Update::Nothing) };
     let all: Vec<_> = specs.flat_map(|spec| &spec.steps).collect();
-    let pinned = |kind: &StepKind| matches!(kind, StepKind::Http(_) | StepKind::Debian(_));
     for wanted in steps {
         match all.iter().find(|step| step.name == *wanted) {
-            Some(step) if pinned(&step.kind) => {}
+            Some(step) if step.kind.is_pinned() => {}
             Some(_) => {
                 let message = format!("`{wanted}` has no pin to update");
-                return Err(CommandError::usage(message)
-                    .hint("only `Http` and `Debian` are pinned: name the step that is one"));
+                return Err(CommandError::usage(message).hint(
+                    "only `Http`, `Oci` and `Debian` are pinned: name the step that is one",
+                ));
             }
             None => {
                 let error = CommandError::usage(format!("There is no step `{wanted}` to update"));

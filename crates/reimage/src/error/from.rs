@@ -11,9 +11,11 @@ use reimage_fetch::{
 use reimage_http::HttpError;
 use reimage_oci::{LayoutError, ReferenceError};
 use reimage_plan::{LockError, PlanError};
+use reimage_registry::RegistryError;
 use reimage_spec::{ProjectError, SpecError};
 
 use super::{CommandError, Detail, Kind};
+use crate::transfer::advice;
 
 impl From<io::Error> for CommandError {
     fn from(error: io::Error) -> Self {
@@ -181,6 +183,12 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
             let (kind, hint) = sandbox(source);
             (kind, hint.map(str::to_owned).into_iter().collect(), Detail::None)
         }
+        StepError::Step { source, .. } if cause::<RegistryError>(&**source).is_some() => {
+            let error = cause::<RegistryError>(&**source).expect("it is there");
+            let (kind, hint) = advice(error);
+            let kind = if kind == Kind::Usage { Kind::Spec } else { kind };
+            (kind, hint.into_iter().collect(), Detail::None)
+        }
         StepError::Step { source, .. } if environmental(&**source) => {
             let hint = cause::<StoreError>(&**source).and_then(store_hint);
             (Kind::Environment, hint.map(str::to_owned).into_iter().collect(), Detail::None)
@@ -208,7 +216,9 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
 /// Whether a step failed because its source cannot be had as it is pinned.
 pub(crate) fn source_is_gone(error: &StepError) -> bool {
     let StepError::Step { source, .. } = error else { return false };
-    cause::<DebianError>(&**source).is_some() || cause::<HttpError>(&**source).is_some()
+    cause::<DebianError>(&**source).is_some()
+        || cause::<RegistryError>(&**source).is_some()
+        || cause::<HttpError>(&**source).is_some()
 }
 
 /// Files that a step wrote, as many as are named.
@@ -313,7 +323,7 @@ pub(crate) fn lock_error(error: LockError, path: &std::path::Path) -> CommandErr
         }
         LockError::Version { .. } => "use the newer reimage that wrote it",
         LockError::Twice { .. } => "delete one of the two, or run `reimage lock` without either",
-        LockError::Syntax { .. } | LockError::Package { .. } => {
+        LockError::Syntax { .. } | LockError::Package { .. } | LockError::Blob { .. } => {
             "take it back from version control, or delete it and run `reimage lock`"
         }
     };

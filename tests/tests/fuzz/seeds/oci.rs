@@ -69,7 +69,7 @@ fn archive(kind: Archive) -> (Vec<u8>, Vec<Vec<u8>>) {
         config: Config { cmd: Some(vec!["/x".into()]), ..Config::default() },
         platform: Platform { architecture: "amd64".into(), os: "linux".into(), variant: None },
         created: 0,
-        layers: vec![ImageLayer { packed, created_by: "x".into() }],
+        layers: vec![ImageLayer::Packed { packed, created_by: "x".into() }],
         annotations: BTreeMap::new(),
     });
     let image = image.expect("a good image");

@@ -22,7 +22,9 @@ fn edges(kind: &StepKind) -> Vec<Edge> {
         steps.iter().map(|to| Edge { role: role.to_owned(), to: *to }).collect::<Vec<_>>()
     };
     match kind {
-        StepKind::Local(_) | StepKind::Files(_) | StepKind::Http(_) => Vec::new(),
+        StepKind::Local(_) | StepKind::Files(_) | StepKind::Http(_) | StepKind::Oci(_) => {
+            Vec::new()
+        }
         StepKind::Debian(debian) => all("from", &debian.from),
         StepKind::Copy(copy) => all("from", &copy.from),
         StepKind::Image(image) => {
@@ -51,6 +53,7 @@ fn summary(kind: &StepKind) -> String {
             _ => format!("{} files", files.files.len()),
         },
         StepKind::Http(http) => http.url.clone(),
+        StepKind::Oci(oci) => oci.image.clone(),
         StepKind::Debian(debian) => {
             format!("{} {}", debian.suite, debian.packages.join(" ")).trim_end().to_owned()
         }

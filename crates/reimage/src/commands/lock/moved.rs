@@ -1,6 +1,7 @@
 //! What moved in a lock, for people and for programs.
 
 use reimage_build::LockChange;
+use reimage_castore::Sha256;
 use serde_json::{Value, json};
 
 use crate::ui::{Style, count, short};
@@ -19,6 +20,13 @@ pub(super) fn lines(changes: &[LockChange], style: Style) -> Vec<String> {
                 lines.push(format!("    {} → {}", digest(&old.sha256), digest(&new.sha256)));
             }
             LockChange::HttpRemoved { url } => lines.push(format!("{gone} {url}")),
+            LockChange::OciAdded { image, .. } => lines.push(format!("{added} {image}")),
+            LockChange::OciMoved { image, old, new } => {
+                let digest = |digest: &Sha256| short(&digest.to_string()).to_owned();
+                lines.push(format!("{moved} {image}"));
+                lines.push(format!("    {} → {}", digest(old), digest(new)));
+            }
+            LockChange::OciRemoved { image } => lines.push(format!("{gone} {image}")),
             LockChange::DebianAdded { request, packages } => {
                 let packages = count(*packages, "package");
                 lines.push(format!("{added} {request}: {packages}"));
@@ -51,6 +59,13 @@ pub(super) fn value(change: &LockChange) -> Value {
             json!({ "change": "http-moved", "url": url, "old": old.sha256, "new": new.sha256 })
         }
         LockChange::HttpRemoved { url } => json!({ "change": "http-removed", "url": url }),
+        LockChange::OciAdded { image, new } => {
+            json!({ "change": "oci-added", "image": image, "new": new })
+        }
+        LockChange::OciMoved { image, old, new } => {
+            json!({ "change": "oci-moved", "image": image, "old": old, "new": new })
+        }
+        LockChange::OciRemoved { image } => json!({ "change": "oci-removed", "image": image }),
         LockChange::DebianAdded { request, packages } => {
             json!({ "change": "debian-added", "request": request, "packages": packages })
         }
@@ -65,7 +80,6 @@ pub(super) fn value(change: &LockChange) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use reimage_castore::Sha256;
     use reimage_plan::HttpPin;
 
     use super::*;

@@ -1,0 +1,223 @@
+//! `re.Oci`: images of a registry to stand on, in the forms in which others write them.
+
+use reimage_tests::{DockerRegistry, TestEnv, assert_same_files, registry::Registry, tool};
+use serde_json::{Value, json};
+
+const BASE: &str = r#"let re = import "reimage.ncl" in
+{
+  steps = {
+    root | re.Copy = { from = re.local { path = "root" } },
+    more | re.Files = { files."/etc/base.conf" = "base\n", files."/old/gone" = "", files."/old/stays" = "" },
+    less | re.Run = { from = [root, more], script = "rm /old/gone; ln /etc/base.conf /etc/again" },
+  },
+  images.base | re.Image = {
+    layers = [steps.less],
+    env.FROM_BASE = "yes",
+    entrypoint = ["/bin/sh", "-c"],
+    cmd = ["cat /etc/base.conf"],
+    workdir = "/etc",
+  },
+} | re.Spec
+"#;
+
+/// A machine whose registry has a base image under this name.
+fn base(name: &str) -> TestEnv {
+    let env = TestEnv::new();
+    env.programs(&["sh", "cat", "rm", "ln", "stat", "touch"]).file("spec.ncl", BASE);
+    let _ = env.reimage(["push", "images.base", name]).expect(0);
+    env
+}
+
+fn app(image: &str) -> String {
+    format!(
+        r#"let re = import "reimage.ncl" in
+{{
+  steps = {{
+    base | re.Oci = {{ image = "{image}" }},
+    app | re.Run = {{ from = base, script = "cat /etc/base.conf > /app; test ! -e /old/gone; stat -c %Y /old/stays > /time; echo $FROM_BASE >> /app" }},
+  }},
+  images.app | re.Image = {{ layers = [steps.app], cmd = ["cat /app"], tags = ["app:1"] }},
+  images.bare | re.Image = {{ layers = [steps.base] }},
+  exports.files | re.Copy = {{ from = steps.base, path = "/etc" }},
+}} | re.Spec
+"#
+    )
+}
+
+/// A second machine that builds upon it.
+fn user(image: &str) -> TestEnv {
+    let env = TestEnv::new();
+    env.file("spec.ncl", app(image));
+    env
+}
+
+/// The manifest of an image of the store.
+fn manifest(env: &TestEnv, name: &str, to: &str) -> Value {
+    let _ = env.reimage(["save", name, "--format", "oci-dir", "-o", to]).expect(0);
+    let image = format!("oci:{}", env.path(to).display());
+    serde_json::from_str(&tool("skopeo", ["inspect", "--raw", &image])).expect("JSON")
+}
+
+fn config(env: &TestEnv, name: &str) -> Value {
+    let inspected = env.reimage(["inspect", name]).expect(0).out();
+    serde_json::from_str::<Value>(&inspected).expect("JSON")["config"].take()
+}
+
+#[test]
+fn layers_configuration_and_history_come_along() {
+    let registry = DockerRegistry::open();
+    let name = format!("{}/team/base:1", registry.host());
+    let of_base = base(&name);
+    let theirs = manifest(&of_base, "images.base", "base");
+    let env = user(&name);
+    let built = env.reimage(["build", "images.app", "images.bare"]).expect(0).out();
+    let lock = env.read("reimage.lock");
+    assert!(lock.contains("[[oci]]\nimage = \"127.0.0.1:"), "{lock}");
+    let ours = manifest(&env, "app:1", "app");
+    let (theirs, ours) = (&theirs["layers"], &ours["layers"]);
+    let count = theirs.as_array().expect("a list").len();
+    assert_eq!(ours.as_array().expect("a list").len(), count + 1);
+    for at in 0..count {
+        assert_eq!(theirs[at], ours[at], "layer {at} is carried as it is");
+    }
+    let (below, above) = (config(&of_base, "images.base"), config(&env, "app:1"));
+    for field in ["Env", "Entrypoint", "WorkingDir"] {
+        assert!(!below["config"][field].is_null(), "{field}");
+        assert_eq!(above["config"][field], below["config"][field], "{field}");
+    }
+    assert_eq!(above["config"]["Cmd"], json!(["cat /app"]));
+    let history = |config: &Value| config["history"].as_array().expect("a list").clone();
+    assert_eq!(history(&above)[..count], history(&below)[..]);
+    assert!(history(&above)[count]["created_by"].as_str().expect("text").starts_with("RUN cat"));
+    assert_eq!(env.reimage(["run", "app:1"]).expect(0).out(), "base\nyes");
+
+    // The same for somebody else, with the lock, whatever the tag names by then.
+    of_base.file("spec.ncl", BASE.replace("base\\n", "changed\\n"));
+    let _ = of_base.reimage(["push", "images.base", &name]).expect(0);
+    let other = user(&name);
+    other.file("reimage.lock", &lock);
+    assert_eq!(other.reimage(["build", "images.app", "images.bare"]).expect(0).out(), built);
+    assert_eq!(
+        other.reimage(["build", "--offline", "images.app", "images.bare"]).expect(0).out(),
+        built
+    );
+    let moved = other.reimage(["lock", "--update", "steps.base"]).expect(0);
+    assert!(moved.to_string().contains("~ 127.0.0.1:[PORT]/team/base:1"), "{moved}");
+    let _ = other.reimage(["build", "images.app"]).expect(0);
+    assert_eq!(other.reimage(["run", "app:1"]).expect(0).out(), "changed\nyes");
+    // Vendored, it needs no registry.
+    let _ = env.reimage(["lock", "--vendor"]).expect(0);
+    let clone = user(&name);
+    clone.file("reimage.lock", &lock);
+    tool(
+        "cp",
+        [
+            "-r",
+            env.path("reimage.lock.d").to_str().expect("plain"),
+            clone.path("").to_str().expect("plain"),
+        ],
+    );
+    drop(registry);
+    let offline = clone.reimage(["build", "--offline", "images.app", "images.bare"]).expect(0);
+    assert_eq!(offline.out(), built);
+}
+
+#[test]
+fn every_form_has_the_same_files() {
+    let registry = DockerRegistry::open();
+    let name = format!("{}/base:1", registry.host());
+    let _ = base(&name);
+    let from = format!("docker://{name}");
+    let forms = [
+        ("v2s2", &["--format", "v2s2"][..]),
+        (
+            "zstd",
+            &["--format", "oci", "--dest-compress-format", "zstd", "--dest-force-compress-format"],
+        ),
+    ];
+    let mut first: Option<TestEnv> = None;
+    for form in [None].into_iter().chain(forms.into_iter().map(Some)) {
+        let image = match form {
+            None => name.clone(),
+            Some((tag, arguments)) => {
+                let image = format!("{}/base:{tag}", registry.host());
+                let to = format!("docker://{image}");
+                let copy = ["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"];
+                let output = std::process::Command::new("skopeo")
+                    .args([&copy[..], arguments, &[&from, &to]].concat())
+                    .output()
+                    .expect("it is installed");
+                // An old skopeo cannot recompress.
+                if !output.status.success() && tag == "zstd" {
+                    continue;
+                }
+                assert!(output.status.success(), "{output:?}");
+                image
+            }
+        };
+        let env = user(&image);
+        let _ = env.reimage(["build", "images.app", "exports.files", "--output", "out"]).expect(0);
+        let _ = env.reimage(["save", "app:1", "--format", "rootfs-dir", "-o", "files"]).expect(0);
+        let raw = manifest(&env, "app:1", "layout");
+        for layer in raw["layers"].as_array().expect("a list") {
+            let kind = layer["mediaType"].as_str().expect("text");
+            assert!(kind.starts_with("application/vnd.oci.image.layer.v1.tar"), "{kind}");
+        }
+        match &first {
+            None => first = Some(env),
+            Some(first) => {
+                assert_same_files(&env.path("files"), &first.path("files"));
+                assert_same_files(&env.path("out"), &first.path("out"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_platform_is_chosen_from_an_index() {
+    let registry = Registry::open();
+    let name = format!("{}/base:1", registry.host());
+    let _ = base(&name);
+    let (kind, bytes) = registry.state().tagged("base", "1").expect("pushed").clone();
+    let digest = registry.state().tags[&("base".to_owned(), "1".to_owned())].clone();
+    let entry = |architecture: &str, digest: &str| {
+        json!({
+            "mediaType": kind, "digest": digest, "size": bytes.len(),
+            "platform": { "os": "linux", "architecture": architecture },
+        })
+    };
+    let elsewhere = format!("sha256:{}", "1".repeat(64));
+    let put = |tag: &str, manifests: Vec<Value>| {
+        let index = json!({ "schemaVersion": 2, "manifests": manifests }).to_string().into_bytes();
+        let key = |what: &str| ("base".to_owned(), what.to_owned());
+        let name = digest_of(&index);
+        let kind = "application/vnd.oci.image.index.v1+json".to_owned();
+        registry.state().manifests.insert(key(&name), (kind, index));
+        registry.state().tags.insert(key(tag), name);
+    };
+    put("several", vec![entry("arm64", &elsewhere), entry("amd64", &digest)]);
+    put("foreign", vec![entry("arm64", &elsewhere)]);
+    let env = user(&format!("{}/base:several", registry.host()));
+    let _ = env.reimage(["build", "images.app"]).expect(0);
+    assert!(env.read("reimage.lock").contains(&digest));
+    let env = user(&format!("{}/base:foreign", registry.host()));
+    let error = env.reimage(["build", "images.app"]).expect(1).err();
+    assert!(
+        error.contains("There is nothing for linux/amd64 in it: it is for linux/arm64"),
+        "{error}"
+    );
+    let env = user(&format!("{}/base:none", registry.host()));
+    let error = env.reimage(["build", "images.app"]).expect(1).err();
+    assert!(error.contains("does not have `base:none`"), "{error}");
+    let env = user("not a name");
+    let error = env.reimage(["build", "images.app"]).expect(1).err();
+    assert!(error.contains("expected `NAME[:TAG][@sha256:..]`, got `not a name`"), "{error}");
+    let env = user(&name);
+    let error = env.reimage(["build", "--locked", "images.app"]).expect(1).err();
+    assert!(error.contains("reimage.lock"), "{error}");
+}
+
+/// `sha256:HEX` of some bytes.
+fn digest_of(bytes: &[u8]) -> String {
+    reimage_castore::Sha256::of(bytes).to_string()
+}
