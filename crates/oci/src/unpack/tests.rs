@@ -95,6 +95,9 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     })
 }
 
+/// Names that lie on and below each other.
+const NAMES: [&str; 7] = ["a", "a/b", "a/c", "c", "c/b", "e", "f"];
+
 proptest! {
     #[test]
     fn what_was_packed_is_unpacked(lower in any_tree(), upper in any_tree()) {
@@ -123,7 +126,6 @@ proptest! {
         let beneath = ["a/c", "c/b", "f"].into_iter().fold(beneath, |all, name| all.add(name, b'1', "a/b", b""));
         let mut tree = Tree::default();
         unpacked(&beneath.0, &View::default())?.apply(&mut tree)?;
-        const NAMES: [&str; 7] = ["a", "a/b", "a/c", "c", "c/b", "e", "f"];
         let archive = members.iter().fold(Archive::default(), |all, (kind, name, to)| {
             let (name, to) = (NAMES[*name], NAMES[*to]);
             let (above, last) = name.rsplit_once('/').map_or(("", name), |(above, last)| (above, last));
