@@ -247,8 +247,12 @@ mod tests {
             assert!(memory.read(vdso + 4000, &mut there).is_ok());
             assert_eq!(there, [byte; 8]);
         }
-        // It is not stopped, and nobody's but its parent's to wait for.
-        let status = fs::read_to_string(format!("{path}/status")).expect("it lives");
+        // It is not stopped, and soon nobody's but its parent's to wait for: the tracer ends a little after it is joined.
+        let status = || fs::read_to_string(format!("{path}/status")).expect("it lives");
+        let untraced = |_: &u32| status().contains("TracerPid:\t0\n");
+        let wait = |_| std::thread::sleep(std::time::Duration::from_millis(10));
+        (0..500).take_while(|turn| !untraced(turn)).for_each(wait);
+        let status = status();
         assert!(status.contains("TracerPid:\t0\n"), "{status}");
         assert!(!status.contains("(tracing stop)"), "{status}");
         let host = Path::new("/proc");

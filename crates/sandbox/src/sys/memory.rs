@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::thread;
+use std::time::Duration;
 
 use super::checked;
 
@@ -50,9 +51,17 @@ pub(crate) fn write_as_tracer(
     bytes: &[u8],
 ) -> io::Result<()> {
     let write = || {
+        let mut tries = 0..1000;
         // SAFETY: the arguments are integers.
-        let seized = unsafe { libc::ptrace(libc::PTRACE_SEIZE, thread.cast_signed(), 0, 0) };
-        checked(seized)?;
+        while let Err(error) =
+            checked(unsafe { libc::ptrace(libc::PTRACE_SEIZE, thread.cast_signed(), 0, 0) })
+        {
+            // The tracer of the write before ends a little after it is joined.
+            if error.raw_os_error() != Some(libc::EPERM) || tries.next().is_none() {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
         memory.write_all_at(bytes, address)
     };
     thread::scope(|scope| {
