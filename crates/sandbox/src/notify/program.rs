@@ -238,8 +238,12 @@ mod tests {
         let mut child = Program::new("sleep").arg("60").spawn().expect("sleep starts");
         let pid = child.id();
         let path = format!("/proc/{pid}");
-        let vdso = Auxiliary::of(&path).ok().and_then(|all| all.get(libc::AT_SYSINFO_EHDR));
-        let vdso = vdso.expect("it has a vDSO");
+        // It is told about its vDSO a little after it was started.
+        let vdso = || {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            Auxiliary::of(&path).ok().and_then(|all| all.get(libc::AT_SYSINFO_EHDR))
+        };
+        let vdso = (0..5000).find_map(|_| vdso()).expect("it has a vDSO");
         let memory = Memory::of(&path).ok().expect("it has a memory");
         for byte in [1, 2] {
             sys::write_as_tracer(&memory.file, pid, vdso + 4000, &[byte; 8]).expect("written");
