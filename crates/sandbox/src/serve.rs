@@ -47,13 +47,13 @@ fn zygote(ids: Ids, socket: &OwnedFd, parent: Pid) -> ! {
         own_binfmt_misc();
     }
     let groups = Groups::open();
-    let mut children = Vec::new();
+    let (mut children, mut left) = (Vec::new(), Vec::new());
     if let Ok(watch) = pidfd_open(parent, PidfdFlags::empty())
         && getppid() == Some(parent)
     {
-        serve(ids, &groups, socket, &watch, &mut children);
+        serve(ids, &groups, socket, &watch, &mut children, &mut left);
     }
-    end(&children);
+    end(&children, &left);
     sys::terminate(0)
 }
 
@@ -91,7 +91,16 @@ pub(crate) fn own_binfmt_misc() {
     let _reaped = wait(WaitOptions::empty());
 }
 
-fn serve(ids: Ids, groups: &Groups, socket: &OwnedFd, parent: &OwnedFd, children: &mut Vec<Child>) {
+/// Serves until the caller ends. `left`: what lies in the directories of commands that have ended is the caller's, which
+/// may end before it has removed it, and whose sockets are closed before it is seen to end.
+fn serve(
+    ids: Ids,
+    groups: &Groups,
+    socket: &OwnedFd,
+    parent: &OwnedFd,
+    children: &mut Vec<Child>,
+    left: &mut Vec<PathBuf>,
+) {
     loop {
         let mut fds = vec![PollFd::new(parent, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
         fds.extend(children.iter().map(|child| PollFd::new(&child.pidfd, PollFlags::IN)));
@@ -104,18 +113,22 @@ fn serve(ids: Ids, groups: &Groups, socket: &OwnedFd, parent: &OwnedFd, children
             return;
         }
         let mut at = 2;
-        children.retain(|child| {
+        children.retain_mut(|child| {
             let ended = ready[at];
             at += 1;
             if ended {
                 let _reaped = waitpid(Some(child.pid), WaitOptions::empty());
+                left.push(std::mem::take(&mut child.scratch));
             }
             !ended
         });
         if ready[1] {
             match wire::receive(socket) {
                 // A request that cannot be served is dropped: its caller sees the end of its socket.
-                Ok(Some((request, fds))) => children.extend(begin(ids, groups, &request, fds)),
+                Ok(Some((request, fds))) => {
+                    left.retain(|scratch| scratch.exists());
+                    children.extend(begin(ids, groups, &request, fds));
+                }
                 Ok(None) | Err(_) => return,
             }
         }
@@ -138,13 +151,14 @@ fn begin(ids: Ids, groups: &Groups, request: &[u8], fds: Vec<OwnedFd>) -> Option
 }
 
 /// Ends every sandbox, waits until none of their processes is left, removes what they wrote.
-fn end(children: &[Child]) {
+fn end(children: &[Child], left: &[PathBuf]) {
     for child in children {
         let _ended = kill_process(child.pid, Signal::KILL);
     }
     while rustix::io::retry_on_intr(|| wait(WaitOptions::empty())).is_ok() {}
-    for child in children.iter().filter(|child| child.scratch.is_absolute()) {
-        let _gone = crate::remove_tree(&child.scratch);
+    let scratches = children.iter().map(|child| &child.scratch).chain(left);
+    for scratch in scratches.filter(|scratch| scratch.is_absolute()) {
+        let _gone = crate::remove_tree(scratch);
     }
 }
 
