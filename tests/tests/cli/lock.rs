@@ -162,7 +162,7 @@ fn update_moves_what_is_named() {
     assert_snapshot!(env.reimage(["lock", "--update", "steps.text"]), @"
     ------- stderr -------
     error: `steps.text` has no pin to update
-    hint: only `Http` and `Debian` are pinned: name the step that is one
+    hint: only `Http`, `Oci` and `Debian` are pinned: name the step that is one
     [exit status: 64]
     ");
     let json = env.reimage(["lock", "--update", "steps.a", "--format", "json"]).expect(0).out();
