@@ -262,9 +262,8 @@ mod tests {
         let host = Path::new("/proc");
         assert_eq!(host_thread(host, &path).expect("here it is the same"), pid);
         assert_eq!(host_thread(host, &pid.to_string()).expect("a number"), pid);
-        let child_pid = rustix::process::Pid::from_child(&child);
-        kill_process(child_pid, Signal::TERM).expect("it is ours");
+        child.kill().expect("it is ours");
         let status = child.wait().expect("it ends");
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGKILL));
     }
 }
