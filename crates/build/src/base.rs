@@ -18,6 +18,7 @@ use crate::{
     StepError,
     baseline::FILE_TIME,
     engine::{Engine, Made},
+    image::platform,
     sources::{blob, by_digest, progress},
     stack::Value,
 };
@@ -95,8 +96,7 @@ fn repository<'e>(
 }
 
 fn native() -> Platform {
-    let plan::Platform { architecture, variant } = plan::Platform::default();
-    Platform { architecture, os: "linux".into(), variant }
+    platform(&plan::Platform::default())
 }
 
 /// Asks the registry what the image is now, and returns its pin.
@@ -246,19 +246,18 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<Made, S
     let fetch = |carried: &Arc<CarriedLayer>| {
         fetched(engine, id, oci, pin, (carried.descriptor.digest, carried.descriptor.size))
     };
-    if !is_here(engine, id)? {
-        parallel(engine.context.sources.registry().parallel(), &base.layers, fetch)?;
-    }
+    let here = unpacked(engine, id)?;
+    parallel(engine.context.sources.registry().parallel(), &base.layers[here.len()..], fetch)?;
     let mut layers: Vec<BaseLayer> = Vec::with_capacity(base.layers.len());
-    for carried in &base.layers {
-        let below = layers.iter().map(|layer| layer.digest).collect();
-        let key = layer_key(carried, below);
-        let digest = if let Some(digest) = unpacked(engine, &key)? {
-            digest
+    for (at, carried) in base.layers.iter().enumerate() {
+        let digest = if let Some(digest) = here.get(at) {
+            *digest
         } else {
             let view = View::new(layers.iter().map(|layer| layer.diff.clone()).collect());
             let diff = unpack(engine, id, &fetch(carried)?, carried, &view)?;
             let digest = engine.store().put_diff(Arc::new(diff))?;
+            let below = layers.iter().map(|layer| layer.digest).collect();
+            let key = layer_key(carried, below);
             engine.store().put_result(&key, &ActionResult::new(Output::Diff(digest)))?;
             digest
         };
@@ -273,25 +272,20 @@ fn layer_key(carried: &CarriedLayer, below: Vec<Digest>) -> ActionDigest {
     Action::Layer(LayerAction { layer: carried.descriptor.digest, below }).digest()
 }
 
-/// The diff that a layer was unpacked to, if it is there.
-fn unpacked(engine: &Engine<'_>, key: &ActionDigest) -> Result<Option<Digest>, StepError> {
-    let output = engine.store().result(key)?.map(|result| result.output);
-    Ok(match output {
-        Some(Output::Diff(digest)) => Some(digest),
-        _ => None,
-    })
+/// The diffs that its layers were unpacked to, lowest first, as far as they are here.
+fn unpacked(engine: &Engine<'_>, id: StepId) -> Result<Vec<Digest>, StepError> {
+    let mut here = Vec::new();
+    for carried in &engine.base(id).layers {
+        let result = engine.store().result(&layer_key(carried, here.clone()))?;
+        let Some(Output::Diff(digest)) = result.map(|result| result.output) else { break };
+        here.push(digest);
+    }
+    Ok(here)
 }
 
 /// Whether all of its layers are here, unpacked.
 pub(crate) fn is_here(engine: &Engine<'_>, id: StepId) -> Result<bool, StepError> {
-    let mut below = Vec::new();
-    for carried in &engine.base(id).layers {
-        match unpacked(engine, &layer_key(carried, below.clone()))? {
-            Some(digest) => below.push(digest),
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
+    Ok(unpacked(engine, id)?.len() == engine.base(id).layers.len())
 }
 
 fn unpack(

@@ -384,14 +384,6 @@ fn said_key(action: &ActionDigest) -> Digest {
     Digest::of(format!("reimage cached step 1\n{action}").as_bytes())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes all");
-        text
-    })
-}
-
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2);
     pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
@@ -403,7 +395,7 @@ mod tests {
 
     #[test]
     fn hexadecimal_digits() {
-        assert_eq!(hex(&[0, 0x1f, 0xff]), "001fff");
+        assert_eq!(reimage_castore::hex(&[0, 0x1f, 0xff]), "001fff");
         assert_eq!(unhex("001fff"), Some(vec![0, 0x1f, 0xff]));
         assert_eq!(unhex("0x"), None);
         assert_eq!(unhex("ä"), None);

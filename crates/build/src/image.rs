@@ -72,14 +72,9 @@ pub(crate) fn image(
     if !degraded.is_empty() {
         annotations.insert(DEGRADED.to_owned(), words(&degraded));
     }
-    let platform = Platform::default();
     let value = oci::Image {
         config: (*engine.config(id)).clone(),
-        platform: oci::Platform {
-            architecture: platform.architecture,
-            os: "linux".to_owned(),
-            variant: platform.variant,
-        },
+        platform: platform(&Platform::default()),
         created: image.created.unwrap_or(FILE_TIME),
         layers,
         annotations,
@@ -93,6 +88,12 @@ pub(crate) fn image(
         size,
         tags: names.iter().map(ToString::to_string).collect(),
     })
+}
+
+/// A platform of a spec as images name it.
+pub fn platform(platform: &Platform) -> oci::Platform {
+    let Platform { architecture, variant } = platform.clone();
+    oci::Platform { architecture, os: "linux".to_owned(), variant }
 }
 
 /// Packs each layer, unless that was done here before, or elsewhere and a cache has it; those of a base image are there.

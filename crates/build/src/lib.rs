@@ -41,7 +41,7 @@ pub use error::{BuildError, StepError};
 pub use event::Event;
 pub use explain::{Miss, Verdict, Would, explain};
 pub use fuzz::FUZZ_TARGETS;
-pub use image::DEGRADED;
+pub use image::{DEGRADED, platform};
 pub use lock::{LockChange, Locked, Update, lock};
 pub use stack::StackError;
 pub use vendor::{Vendored, pinned_files, vendor};

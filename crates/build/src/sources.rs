@@ -59,7 +59,8 @@ pub(crate) fn http(engine: &Engine<'_>, id: StepId, http: &Http) -> Result<Made,
         return Err(engine.error(id, "It is not pinned"));
     };
     let action = action(engine, id, http)?;
-    if engine.look_up(&action)?.is_none()
+    if engine.cache().is_some()
+        && engine.look_up(&action)?.is_none()
         && let Some(made) = engine.look_up_in_cache(&action)?
     {
         return Ok(made);

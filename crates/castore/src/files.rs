@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, TryLockError},
-    io,
+    io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -13,6 +13,20 @@ pub fn read_dir_sorted(path: impl AsRef<Path>) -> io::Result<Vec<fs_err::DirEntr
     let mut entries = fs_err::read_dir(path.as_ref())?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs_err::DirEntry::file_name);
     Ok(entries)
+}
+
+/// Reads until `buffer` is full or nothing more comes; how many bytes came.
+pub fn read_full(mut from: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
 }
 
 /// A path for an error: on one line whatever its names hold, and of a very long one the beginning and the end.

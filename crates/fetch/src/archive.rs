@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use reimage_castore::{Store, StoreError, Tree};
+use reimage_castore::{Store, StoreError, Tree, read_full};
 use thiserror::Error;
 
 mod compression;
@@ -189,20 +189,6 @@ pub fn unpack(
         read_tar(store, &mut members, &meter, stream, Attributes::Modes)?;
     }
     members.finish()
-}
-
-/// Reads until `buffer` is full or nothing more comes; how many bytes came.
-pub(crate) fn read_full(mut from: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// A name from an archive as errors show it.

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+use reimage_castore::read_full;
+
 /// Bytes that are shown of each.
 const SHOWN: usize = 16;
 
@@ -32,15 +34,7 @@ pub fn first_difference(mut one: impl Read, mut two: impl Read) -> io::Result<Op
 }
 
 /// As much as there is, up to the length of `buffer`.
-fn fill<'a>(from: &mut impl Read, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match from.read(&mut buffer[length..]) {
-            Ok(0) => break,
-            Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn fill(from: impl Read, buffer: &mut [u8]) -> io::Result<&[u8]> {
+    let length = read_full(from, buffer)?;
     Ok(&buffer[..length])
 }

@@ -18,9 +18,9 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of a configuration.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Docker's media type of a manifest.
-pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// Docker's media type of an index.
-pub(crate) const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A manifest, index or configuration that cannot be read.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@ use reimage_castore::Sha256;
 use reimage_http::{
     Expected, Failure as HttpFailure, HeaderValue, HttpError, Method, Part, Request, header,
 };
-use reimage_oci::{Descriptor, INDEX, MANIFEST};
+use reimage_oci::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
 
 use crate::{
     Progress, Registry, RegistryError,
@@ -17,11 +17,6 @@ use crate::{
 
 /// Bytes that a manifest or an index may have: 8 MiB.
 pub(crate) const MAX_DOCUMENT: u64 = 8 << 20;
-/// Docker's media types beside OCI's.
-const DOCKER: [&str; 2] = [
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
 
 /// One repository of a registry.
 #[derive(Debug, Clone)]
@@ -177,7 +172,7 @@ impl Repository<'_> {
         let at = format!("manifests/{name}");
         let scopes = [scope(&self.scoped(host), access)];
         let mut call = Call::new(Method::GET, &at, &what, &scopes);
-        let accept = [MANIFEST, INDEX, DOCKER[0], DOCKER[1]].join(", ");
+        let accept = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_INDEX].join(", ");
         let accept = HeaderValue::from_str(&accept).expect("media types are ASCII");
         call.headers.push((header::ACCEPT, accept));
         self.registry.retrying(|| {

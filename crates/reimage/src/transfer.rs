@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use reimage_build::{DEGRADED, Event};
+use reimage_build::{DEGRADED, Event, platform};
 use reimage_castore::Sha256;
 use reimage_http::HttpError;
 use reimage_oci::{Descriptor, Layout, Platform, Reference};
@@ -38,11 +38,6 @@ impl PlatformArgs {
 /// The platform that steps run on.
 pub(crate) fn native() -> Platform {
     platform(&reimage_plan::Platform::default())
-}
-
-fn platform(platform: &reimage_plan::Platform) -> Platform {
-    let reimage_plan::Platform { architecture, variant } = platform.clone();
-    Platform { architecture, os: "linux".into(), variant }
 }
 
 /// Fails if the image is what a machine made that could not give its steps what they demand.

@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use reimage_castore::{ActionDigest, Digest, Output, Store, TreePath};
+use reimage_castore::{ActionDigest, Digest, Output, Store, TreePath, hex};
 use reimage_oci::{Descriptor, Layout, MANIFEST, PackedLayer};
 use reimage_plan::{Plan, Section, StepId, StepKind};
 use reimage_remote::{Blob, Cache, Content, Upload, packs, write_pack};
 
-use super::{Contents, LayerSaid, StepSaid, TargetSaid, VerdictSaid, hex};
+use super::{Contents, LayerSaid, StepSaid, TargetSaid, VerdictSaid};
 use crate::{
     build::{Context, TargetOutput},
     engine::{Engine, Made},

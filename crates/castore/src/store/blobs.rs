@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{Store, StoreError, error::Context};
-use crate::{Digest, Hasher};
+use crate::{Digest, Hasher, read_full};
 
 /// What is read into memory at once; larger files are streamed.
 const SMALL: u64 = 1 << 20;
@@ -303,20 +303,6 @@ impl Read for BlobReader {
         self.check_end().map_err(io::Error::other)?;
         Ok(read)
     }
-}
-
-/// Fills `buffer` as far as `from` gives.
-fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 fn source(source: io::Error) -> StoreError {

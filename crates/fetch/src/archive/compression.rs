@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::read_full;
+use reimage_castore::read_full;
 
 /// Memory that a decoder of xz may take: what the highest preset needs is 65 MiB.
 const XZ_MEMORY: u64 = 512 << 20;

@@ -12,16 +12,15 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     io::{self, BufRead, Read},
 };
 
 use md5::{Digest as _, Md5};
-use reimage_castore::{Digest, Entry, Node, Patterns, Store, StoreError, Tree, TreePath};
+use reimage_castore::{Digest, Entry, Node, Patterns, Store, StoreError, Tree, TreePath, hex};
 use thiserror::Error;
 
 use crate::archive::{
-    ArchiveError, Attributes, Limits, Members, Meter, decompress, read_full, shown, walk_tar,
+    ArchiveError, Attributes, Limits, Members, Meter, decompress, shown, walk_tar,
 };
 
 mod ar;
@@ -271,14 +270,6 @@ fn md5sums(order: &[TreePath], data: &Tree, sums: &BTreeMap<Digest, String>) -> 
         }
     }
     text
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Digests what passes by.

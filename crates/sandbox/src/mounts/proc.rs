@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
 
@@ -58,10 +58,13 @@ fn show(
     write_file(&empty, b"")?;
     make_dir(&nothing, 0o755)?;
     let sys = files.join("sys");
+    let mut made = PathBuf::new();
     for (name, content) in sysctl::files(&command.hostname) {
         let path = sys.join(name);
-        if let Some(parent) = path.parent() {
+        // Those of one directory come together.
+        if let Some(parent) = path.parent().filter(|parent| *parent != made) {
             make_dirs(parent)?;
+            parent.clone_into(&mut made);
         }
         write_file(&path, content.as_bytes())?;
     }

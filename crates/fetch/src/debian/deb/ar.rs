@@ -5,7 +5,9 @@
 
 use std::io::{self, BufRead, Read};
 
-use super::{DebError, damaged, read_full, shown};
+use reimage_castore::read_full;
+
+use super::{DebError, damaged, shown};
 
 const MAGIC: &[u8] = b"!<arch>\n";
 

@@ -15,10 +15,10 @@ use std::{
 };
 
 use md5::{Digest as _, Md5};
-use reimage_castore::{Attrs, Change, Diff, Entry, Node, Store, TreePath, View};
+use reimage_castore::{Attrs, Change, Diff, Entry, Node, Store, TreePath, View, hex};
 
 use super::{InstallError, Installed, file, merge::Merge, put_file, text};
-use crate::debian::deb::{Control, DebError, Package, hex};
+use crate::debian::deb::{Control, DebError, Package};
 
 const DIRECTORIES: [&str; 5] = [
     "var/lib/dpkg/alternatives",
