@@ -2,10 +2,11 @@
 
 use tar::{Builder, EntryType, Header};
 
-/// A package of architecture `all`.
+/// A package; of architecture `all` unless another is said.
 pub struct Deb {
     name: String,
     version: String,
+    architecture: String,
     fields: String,
     control: Builder<Vec<u8>>,
     data: Builder<Vec<u8>>,
@@ -21,7 +22,15 @@ impl Deb {
     pub fn bare(name: &str, version: &str) -> Self {
         let (name, version) = (name.to_owned(), version.to_owned());
         let (control, data) = (Builder::new(Vec::new()), Builder::new(Vec::new()));
-        Self { name, version, fields: String::new(), control, data }
+        let architecture = "all".to_owned();
+        Self { name, version, architecture, fields: String::new(), control, data }
+    }
+
+    /// Says another architecture.
+    #[must_use]
+    pub fn architecture(mut self, architecture: &str) -> Self {
+        architecture.clone_into(&mut self.architecture);
+        self
     }
 
     /// Adds a field to its control file: `Depends: x`.
@@ -73,9 +82,9 @@ impl Deb {
 
     /// The package, and its paragraph of an index without what only the archive knows.
     pub fn build(self) -> (Vec<u8>, String) {
-        let Self { name, version, fields, mut control, data } = self;
+        let Self { name, version, architecture, fields, mut control, data } = self;
         let paragraph = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
+            "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: Nobody <nobody@example.org>\n\
              {fields}Description: a test\n"
         );
         append(&mut control, "./control", 0o644, (0, 0), paragraph.as_bytes());

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     time::Duration,
 };
@@ -133,24 +134,41 @@ impl Mirror {
     }
 
     fn publish_built(&self, suite: &str, fields: &str, packages: Vec<(Vec<u8>, String)>) -> &Self {
-        let mut index = String::new();
+        let mut indexes = BTreeMap::from([("amd64".to_owned(), String::new())]);
+        let of = |paragraph: &str| {
+            let line = paragraph.lines().find_map(|line| line.strip_prefix("Architecture: "));
+            line.expect("a package has an architecture").to_owned()
+        };
+        for (_, paragraph) in &packages {
+            indexes.entry(of(paragraph)).or_default();
+        }
+        indexes.remove("all");
         for (bytes, paragraph) in packages {
             let name = format!("pool/{}.deb", digest(&bytes));
             let (size, sum) = (bytes.len(), digest(&bytes));
-            for text in [&paragraph, &format!("Filename: {name}\nSize: {size}\nSHA256: {sum}\n\n")]
-            {
-                index += text;
+            let own = of(&paragraph);
+            for (architecture, index) in &mut indexes {
+                if own == "all" || own == *architecture {
+                    *index += &paragraph;
+                    let _ = write!(index, "Filename: {name}\nSize: {size}\nSHA256: {sum}\n\n");
+                }
             }
             self.put(&format!("/{name}"), bytes);
         }
-        let release = format!(
-            "Suite: {suite}\nCodename: {suite}\nArchitectures: amd64\nComponents: main\n{fields}\n\
-             SHA256:\n {} {} main/binary-amd64/Packages\n",
-            digest(index.as_bytes()),
-            index.len()
+        let architectures: Vec<_> = indexes.keys().map(String::as_str).collect();
+        let mut release = format!(
+            "Suite: {suite}\nCodename: {suite}\nArchitectures: {}\nComponents: main\n{fields}\nSHA256:\n",
+            architectures.join(" ")
         );
+        for (architecture, index) in &indexes {
+            let (sum, size) = (digest(index.as_bytes()), index.len());
+            let _ = writeln!(release, " {sum} {size} main/binary-{architecture}/Packages");
+        }
         self.put(&format!("/dists/{suite}/InRelease"), self.signer.sign(&release).into_bytes());
-        self.put(&format!("/dists/{suite}/main/binary-amd64/Packages"), index.into_bytes());
+        for (architecture, index) in indexes {
+            let path = format!("/dists/{suite}/main/binary-{architecture}/Packages");
+            self.put(&path, index.into_bytes());
+        }
         self
     }
 

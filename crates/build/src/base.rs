@@ -7,10 +7,10 @@ use reimage_castore::{
 };
 use reimage_http::parallel;
 use reimage_oci::{
-    self as oci, CarriedLayer, Descriptor, History, ImageConfig, Index, Manifest, Platform,
-    Reference, ReferenceError, Session,
+    self as oci, CarriedLayer, Descriptor, History, ImageConfig, Index, Manifest, Reference,
+    ReferenceError, Session,
 };
-use reimage_plan::{self as plan, Oci, OciPin, Pin, Plan, StepId, StepKind};
+use reimage_plan::{Oci, OciPin, Pin, Plan, StepId, StepKind};
 use reimage_registry::{Repository, select};
 use thiserror::Error;
 
@@ -95,10 +95,6 @@ fn repository<'e>(
     Ok((engine.context.sources.registry().repository(name.registry(), name.path()), name))
 }
 
-fn native() -> Platform {
-    platform(&plan::Platform::default())
-}
-
 /// Asks the registry what the image is now, and returns its pin.
 pub(crate) fn pin(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<OciPin, StepError> {
     let (from, name) = repository(engine, oci).map_err(|e| engine.error(id, e))?;
@@ -107,7 +103,7 @@ pub(crate) fn pin(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<OciPin, 
     if found.descriptor.is_index() {
         let index = Index::parse(found.descriptor.digest, &found.bytes);
         let index = index.map_err(|e| engine.error(id, e))?;
-        let one = select(&index, &native()).map_err(registry)?;
+        let one = select(&index, &platform(&oci.platform)).map_err(registry)?;
         found = from.find(None, Some(one.digest)).map_err(registry)?;
     }
     let digest = found.descriptor.digest;
@@ -165,9 +161,9 @@ pub(crate) fn read(
     let config = ImageConfig::parse(manifest.config.digest, &config);
     let config = config.map_err(|e| engine.error(id, e))?;
     let there = &config.platform;
-    if (&*there.os, &*there.architecture) != ("linux", &*native().architecture) {
+    if (&*there.os, &*there.architecture) != ("linux", &*oci.platform.architecture) {
         let there = format!("{}/{}", there.os, there.architecture);
-        let wanted = plan::Platform::default().to_string();
+        let wanted = oci.platform.to_string();
         return Err(failed(BaseError::Platform { image: image(), there, wanted }));
     }
     let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());

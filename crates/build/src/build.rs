@@ -10,7 +10,7 @@ use reimage_castore::{
     ActionDigest, Digest, LocalOptions, Patterns, Sha256, Store, StoreError, ingest,
 };
 use reimage_fetch::debian::install::{DRIVER_VERSION, SCRUB_VERSION};
-use reimage_oci::Layout;
+use reimage_oci::{Descriptor, INDEX, Layout, MANIFEST};
 use reimage_plan::{Local, Plan, Section, StepId, StepKind, Target};
 use reimage_sandbox::{Fixed, Zygote};
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Version of what a target's memo says.
-const MEMO: &str = "reimage target 2";
+const MEMO: &str = "reimage target 3";
 
 /// What a build works with; none of it enters a digest.
 pub struct Context<'a> {
@@ -109,14 +109,24 @@ pub enum TargetOutput {
 /// An image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
-    /// Digest of its manifest: the image's.
+    /// Digest of its manifest, or of its index: the image's.
     pub digest: Sha256,
-    /// Size of its manifest in bytes.
+    /// Size of that in bytes.
     pub manifest_size: u64,
     /// Sizes of its layers together, as they are packed, in bytes.
     pub size: u64,
     /// Names that it was given.
     pub tags: Vec<String>,
+    /// Of one for several platforms the digest of the manifest of each.
+    pub platforms: BTreeMap<String, Sha256>,
+}
+
+impl ImageRecord {
+    /// As a layout or a registry names it.
+    pub fn descriptor(&self) -> Descriptor {
+        let media_type = if self.platforms.is_empty() { MANIFEST } else { INDEX };
+        Descriptor::new(media_type, self.digest, self.manifest_size)
+    }
 }
 
 /// Builds all targets of `plan`, which must be pinned.
@@ -338,7 +348,7 @@ pub(crate) fn make(
         StepKind::Copy(step) => copy::step(engine, id, step),
         StepKind::Debian(step) => debian::step(engine, id, step),
         StepKind::Run(step) => run::run(engine, id, step),
-        StepKind::Image(_) => Ok(Made::here(Value::Image)),
+        StepKind::Image(_) | StepKind::Index(_) => Ok(Made::here(Value::Image)),
     }
 }
 
@@ -346,6 +356,7 @@ fn output(engine: &Engine<'_>, target: &Target) -> Result<TargetOutput, StepErro
     Ok(match (&engine.plan.step(target.step).kind, target.section) {
         (_, Section::Checks) => TargetOutput::Passed,
         (StepKind::Image(step), _) => TargetOutput::Image(image::image(engine, target.step, step)?),
+        (StepKind::Index(step), _) => TargetOutput::Image(image::index(engine, target.step, step)?),
         _ => {
             let (tree, digest) = engine.merged(target.step)?;
             engine.need(tree.blobs());

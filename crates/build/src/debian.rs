@@ -10,9 +10,7 @@ use reimage_fetch::debian::{
     deb::{Package, UnpackOptions, unpack_deb},
     install::{self, DRIVER_VERSION, SCRUB_VERSION},
 };
-use reimage_plan::{
-    self as plan, Debian, DebianPin, PackagePin, Pin, Platform, Repository, StepId,
-};
+use reimage_plan::{self as plan, Debian, DebianPin, PackagePin, Pin, Repository, StepId};
 use reimage_sandbox::Limits;
 
 use crate::{
@@ -54,7 +52,7 @@ fn action_upon(
         packages: pin.packages.iter().map(|package| package.sha256).collect(),
         scripts: scripts(step),
         exclude: step.exclude.clone(),
-        platform: Platform::default().to_string(),
+        platform: step.platform.to_string(),
         baseline: baseline::VERSION,
         demands: Conditions::BASELINE.demands,
         cpus: Conditions::BASELINE.cpus,
@@ -117,7 +115,10 @@ fn install(
             let diff = diff.map_err(|e| engine.error(id, e))?;
             Ok(ActionResult::new(Output::Diff(engine.store().put_diff(diff)?)))
         }
-        Scripts::Run => configure(engine, id, at, step, stack, &packages, turn),
+        Scripts::Run => {
+            engine.runs_on(id, &step.platform)?;
+            configure(engine, id, at, step, stack, &packages, turn)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use reimage_castore::{
 };
 use reimage_fetch::debian::{Archives, SourcesError};
 use reimage_oci::Config;
-use reimage_plan::{Place, Plan, StepId, StepKind};
+use reimage_plan::{Place, Plan, Platform, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Fixed, Ids, Probe, UpperOn, Zygote};
 
 use crate::{
@@ -203,6 +203,15 @@ impl<'a> Engine<'a> {
     /// The configuration of an image.
     pub(crate) fn config(&self, image: StepId) -> Arc<Config> {
         config::of_stack(&self.configs, &[image])
+    }
+
+    /// Fails where a step is to run that this machine has no processor for.
+    pub(crate) fn runs_on(&self, id: StepId, platform: &Platform) -> Result<(), StepError> {
+        if *platform == Platform::default() {
+            return Ok(());
+        }
+        let (step, place) = (self.name(id), self.place(id));
+        Err(StepError::Foreign { step, place, platform: platform.to_string() })
     }
 
     /// What this machine lacks, of what steps need for which something is the same in every run.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use reimage_castore::{Digest, StoreError, TreePath};
-use reimage_plan::{Place, PlanError, Step};
+use reimage_plan::{Place, PlanError, Platform, Step};
 use reimage_sandbox::{Probe, Status};
 use thiserror::Error;
 
@@ -117,6 +117,16 @@ pub enum StepError {
         /// Why.
         lacking: Box<Probe>,
     },
+    /// It is to run on another kind of machine.
+    #[error("Step `{step}` runs on `{platform}`, and this machine is `{}`", Platform::default())]
+    Foreign {
+        /// The step.
+        step: String,
+        /// Where it was written.
+        place: Place,
+        /// Where it runs.
+        platform: String,
+    },
     /// It did not write what its `outputs` name.
     #[error("Step `{step}` did not write `{output}`, which its `outputs` name")]
     OutputNotWritten {
@@ -193,6 +203,7 @@ impl StepError {
             | Self::NotStarted { place, .. }
             | Self::OutputNotWritten { place, .. }
             | Self::Lacking { place, .. }
+            | Self::Foreign { place, .. }
             | Self::Secret { place, .. }
             | Self::Different { place, .. }
             | Self::Step { place, .. }

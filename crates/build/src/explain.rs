@@ -91,7 +91,7 @@ fn verdict(
             engine.set(id, made);
             return Ok(Verdict { step: id, action: None, what: Would::Fresh });
         }
-        StepKind::Image(_) => {
+        StepKind::Image(_) | StepKind::Index(_) => {
             engine.set(id, Made::here(Value::Image));
             return Ok(Verdict { step: id, action: None, what: Would::Pure });
         }

@@ -24,7 +24,7 @@ pub(crate) fn created_by(step: &Step) -> String {
         StepKind::Http(http) => format!("ADD {}", http.url),
         StepKind::Oci(oci) => format!("FROM {}", oci.image),
         StepKind::Local(_) => "COPY . /".to_owned(),
-        StepKind::Image(_) => "FROM".to_owned(),
+        StepKind::Image(_) | StepKind::Index(_) => "FROM".to_owned(),
     };
     let words: Vec<_> = text.split_whitespace().collect();
     let mut line = words.join(" ");

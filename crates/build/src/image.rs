@@ -12,7 +12,7 @@ use reimage_oci::{
     self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference,
     ReferenceError,
 };
-use reimage_plan::{Compression, Image, Plan, Platform, StepId, StepKind};
+use reimage_plan::{self as plan, Compression, Image, Plan, Platform, StepId, StepKind};
 
 use crate::{
     StepError, base,
@@ -33,8 +33,9 @@ pub const DEGRADED: &str = "dev.reimage.degraded";
 /// Fails at an image of more layers than engines take, before a step of it has run.
 pub(crate) fn check_layers(plan: &Plan) -> Result<(), StepError> {
     for target in &plan.spec().targets {
-        let step = plan.step(target.step);
-        if let StepKind::Image(image) = &step.kind {
+        for id in plan.images(target.step) {
+            let step = plan.step(id);
+            let StepKind::Image(image) = &step.kind else { continue };
             let layers = plan.stack_of(&image.layers);
             let layers =
                 layers.iter().filter(|id| !matches!(plan.step(**id).kind, StepKind::Image(_)));
@@ -50,6 +51,48 @@ pub(crate) fn image(
     id: StepId,
     image: &Image,
 ) -> Result<ImageRecord, StepError> {
+    packed(engine, id, image, Some(&image.tags))
+}
+
+/// Makes the images of an index, and puts it into the layout under its tags.
+pub(crate) fn index(
+    engine: &Engine<'_>,
+    id: StepId,
+    index: &plan::Index,
+) -> Result<ImageRecord, StepError> {
+    let names = names(&index.tags).map_err(|e| engine.error(id, e))?;
+    let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
+    let (mut manifests, mut platforms, mut size) = (Vec::new(), BTreeMap::new(), 0);
+    for image in &index.images {
+        let StepKind::Image(step) = &engine.plan.step(*image).kind else {
+            unreachable!("an index is of images")
+        };
+        let made = packed(engine, *image, step, None)?;
+        let platform = Some(platform(&step.platform));
+        manifests.push(Descriptor { platform, ..made.descriptor() });
+        platforms.insert(step.platform.to_string(), made.digest);
+        size += made.size;
+    }
+    let assembled = oci::assemble_index(manifests, &index.annotations);
+    session.put(&assembled).map_err(|e| engine.error(id, e))?;
+    let descriptor = assembled.descriptor;
+    session.name(&descriptor, &names).map_err(|e| engine.error(id, e))?;
+    Ok(ImageRecord {
+        digest: descriptor.digest,
+        manifest_size: descriptor.size,
+        size,
+        tags: names.iter().map(ToString::to_string).collect(),
+        platforms,
+    })
+}
+
+/// An image under these names, or as one of an index.
+fn packed(
+    engine: &Engine<'_>,
+    id: StepId,
+    image: &Image,
+    tags: Option<&[String]>,
+) -> Result<ImageRecord, StepError> {
     let stack = engine.stack(id)?;
     let profile = match image.compression {
         Compression::Gzip => Profile::Gzip1,
@@ -57,7 +100,7 @@ pub(crate) fn image(
         Compression::None => Profile::Plain,
     };
     secrets::check(engine, id, &stack)?;
-    let names = names(image).map_err(|e| engine.error(id, e))?;
+    let names = tags.map(names).transpose().map_err(|e| engine.error(id, e))?;
     let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
     let layers = pack(engine, &session, &stack, profile).map_err(|e| engine.error(id, e))?;
     let size = layers.iter().map(|layer| layer.descriptor().size).sum();
@@ -74,19 +117,24 @@ pub(crate) fn image(
     }
     let value = oci::Image {
         config: (*engine.config(id)).clone(),
-        platform: platform(&Platform::default()),
+        platform: platform(&image.platform),
         created: image.created.unwrap_or(FILE_TIME),
         layers,
         annotations,
     };
     let assembled = oci::assemble(&value).map_err(|e| engine.error(id, e))?;
-    session.add(&assembled, &names).map_err(|e| engine.error(id, e))?;
+    let added = match &names {
+        Some(names) => session.add(&assembled, names),
+        None => session.put_documents(&assembled),
+    };
+    added.map_err(|e| engine.error(id, e))?;
     let descriptor = assembled.manifest.descriptor;
     Ok(ImageRecord {
         digest: descriptor.digest,
         manifest_size: descriptor.size,
         size,
-        tags: names.iter().map(ToString::to_string).collect(),
+        tags: names.iter().flatten().map(ToString::to_string).collect(),
+        platforms: BTreeMap::new(),
     })
 }
 
@@ -148,29 +196,24 @@ fn pack(
     Ok(all)
 }
 
-fn names(image: &Image) -> Result<Vec<Reference>, ReferenceError> {
-    image.tags.iter().map(|tag| tag.parse()).collect()
+fn names(tags: &[String]) -> Result<Vec<Reference>, ReferenceError> {
+    tags.iter().map(|tag| tag.parse()).collect()
 }
 
 /// Whether an image that was made before is still whole in the layout; then it gets its tags again, for another
 /// build may have taken them.
 pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, LayoutError> {
-    let descriptor = Descriptor {
-        media_type: oci::MANIFEST.to_owned(),
-        digest: image.digest,
-        size: image.manifest_size,
-        platform: None,
-        annotations: BTreeMap::new(),
-        other: BTreeMap::new(),
-    };
-    if !layout.has(image.digest, image.manifest_size) {
-        return Ok(false);
-    }
-    // A manifest that cannot be read is as none: the image is made again.
-    let Ok((manifest, _)) = layout.manifest(&descriptor) else { return Ok(false) };
-    let mut blobs = manifest.layers.iter().chain([&manifest.config]);
-    if !blobs.all(|blob| layout.has(blob.digest, blob.size)) {
-        return Ok(false);
+    let descriptor = image.descriptor();
+    // A document that cannot be read is as none: the image is made again.
+    let Ok(documents) = layout.walk(&descriptor) else { return Ok(false) };
+    for document in documents.iter().filter(|document| document.is_manifest()) {
+        if !layout.has(document.digest, document.size) {
+            return Ok(false);
+        }
+        let Ok((manifest, _)) = layout.manifest(document) else { return Ok(false) };
+        if !manifest.blobs().all(|blob| layout.has(blob.digest, blob.size)) {
+            return Ok(false);
+        }
     }
     let names: Result<Vec<Reference>, _> = image.tags.iter().map(|tag| tag.parse()).collect();
     let Ok(names) = names else { return Ok(false) };

@@ -39,7 +39,11 @@ impl Update {
         match self {
             Self::Nothing => false,
             Self::All => true,
-            Self::Steps(names) => names.iter().any(|name| name == step),
+            // A step for several platforms is meant for all of them: `steps.base (linux/arm64)`.
+            Self::Steps(names) => names.iter().any(|name| {
+                step.strip_prefix(name.as_str())
+                    .is_some_and(|r| r.is_empty() || r.starts_with(" ("))
+            }),
         }
     }
 }
@@ -221,19 +225,24 @@ fn pin_debian(
         return Ok((request, pin.clone()));
     }
     // What was chosen for this suite before is chosen again where it fits.
-    let same_suite = lock.debian.iter().filter(|(other, _)| other.suite == request.suite);
+    let same_suite = lock.debian.iter().filter(|(other, _)| {
+        (&other.suite, &other.platform) == (&request.suite, &request.platform)
+    });
     let keep: Vec<PackagePin> = if update {
         Vec::new()
     } else {
         same_suite.flat_map(|(_, pin)| pin.packages.clone()).collect()
     };
+    let architecture = debian.platform.debian().ok_or_else(|| {
+        engine.error(id, format!("Debian has no packages for `{}`", debian.platform))
+    })?;
     let archives = engine.archives().map_err(|e| engine.error(id, e))?;
     let newest_seen = newest_seen(context, &request.suite)?;
     let query = DebianQuery {
         suite: &request.suite,
         components: &request.components,
         repositories: &debian.repositories,
-        architecture: "amd64",
+        architecture,
         request: Request {
             packages: debian.packages.clone(),
             essential: request.essential,
@@ -311,7 +320,7 @@ fn oci_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
     let requests: BTreeSet<_> = old.oci.keys().chain(new.oci.keys()).collect();
     let change = |request: &OciRequest| {
         let digest = |lock: &Lock| lock.oci.get(request).map(|pin| pin.digest);
-        let image = request.image.clone();
+        let image = request.describe();
         Some(match (digest(old), digest(new)) {
             (None, Some(new)) => LockChange::OciAdded { image, new },
             (Some(_), None) => LockChange::OciRemoved { image },

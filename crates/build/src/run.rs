@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use reimage_castore::{
     Action, ActionDigest, ActionResult, Diff, Output, Patterns, RunAction, Tree, TreePath, View,
 };
-use reimage_plan::{Command, Platform, Run, StepId};
+use reimage_plan::{Command, Run, StepId};
 use reimage_sandbox::Limits;
 
 use crate::{
@@ -70,7 +70,7 @@ pub(crate) fn prepare(engine: &Engine<'_>, id: StepId, run: &Run) -> Result<Prep
         user,
         outputs: run.outputs.clone(),
         exclude: run.exclude.clone(),
-        platform: run.platform.clone().unwrap_or_default().to_string(),
+        platform: run.platform.to_string(),
         baseline: baseline::VERSION,
         demands: demanded.demands,
         cpus: demanded.cpus,
@@ -124,12 +124,7 @@ fn execute(
     prepared: &Prepared,
     turn: Turn,
 ) -> Result<ActionResult, StepError> {
-    let platform = run.platform.clone().unwrap_or_default();
-    if platform != Platform::default() {
-        return Err(
-            engine.error(id, format!("It runs on `{platform}`, and this machine is another"))
-        );
-    }
+    engine.runs_on(id, &run.platform)?;
     let exclude = Patterns::new(&run.exclude).map_err(|e| engine.error(id, e))?;
     let execution = execution(engine, id, run, prepared)?;
     let executed = execution.run(engine, id, digest, turn)?;

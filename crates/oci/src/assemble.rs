@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     Config, Descriptor, PackedLayer, Platform,
-    document::{Blob, CONFIG, History, ImageConfig, MANIFEST, Manifest, RootFs},
+    document::{Blob, CONFIG, History, INDEX, ImageConfig, Index, MANIFEST, Manifest, RootFs},
 };
 
 /// As many layers as docker takes.
@@ -150,6 +150,17 @@ pub fn assemble(image: &Image) -> Result<Assembled, AssembleError> {
     };
     let manifest = Blob::of(MANIFEST, &manifest);
     Ok(Assembled { config, manifest })
+}
+
+/// Makes the index of several images, each a descriptor with its platform.
+pub fn assemble_index(manifests: Vec<Descriptor>, annotations: &BTreeMap<String, String>) -> Blob {
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(INDEX.into()),
+        manifests,
+        annotations: annotations.clone(),
+    };
+    Blob::of(INDEX, &index)
 }
 
 impl PackedLayer {

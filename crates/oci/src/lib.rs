@@ -27,7 +27,8 @@ mod unpack;
 mod verify;
 
 pub use assemble::{
-    AssembleError, Assembled, CarriedLayer, Image, ImageLayer, assemble, check_layers,
+    AssembleError, Assembled, CarriedLayer, Image, ImageLayer, assemble, assemble_index,
+    check_layers,
 };
 pub use compare::{CompareError, Compared, Difference, compare};
 pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};

@@ -19,6 +19,6 @@ pub use plan::{Pin, Plan, PlanError};
 pub use size::{NotASize, Size};
 pub use spec::{
     Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
-    Healthcheck, Http, Image, Limits, Local, Oci, Owner, Place, Platform, PlatformError,
+    Healthcheck, Http, Image, Index, Limits, Local, Oci, Owner, Place, Platform, PlatformError,
     Repository, Run, Scripts, Section, Spec, Step, StepId, StepKind, Target, Unpack,
 };

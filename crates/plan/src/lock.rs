@@ -93,9 +93,14 @@ pub struct OciPin {
 }
 
 impl OciRequest {
+    /// For people: `debian:12-slim`.
+    pub fn describe(&self) -> String {
+        format!("{}{}", self.image, elsewhere(&self.platform))
+    }
+
     /// What `oci` asks for.
     pub fn new(oci: &Oci) -> Self {
-        Self { image: oci.image.clone(), platform: Platform::default().to_string() }
+        Self { image: oci.image.clone(), platform: oci.platform.to_string() }
     }
 }
 
@@ -316,6 +321,12 @@ fn apply<K: Ord + Clone, V: PartialEq + Clone>(
 /// Why writing into a string cannot fail.
 const IN_MEMORY: &str = "a string takes all that is written";
 
+/// For people: what is not for the default platform.
+fn elsewhere(platform: &str) -> String {
+    let default = platform == Platform::default().to_string();
+    if default { String::new() } else { format!(" for {platform}") }
+}
+
 /// TOML's basic string.
 fn quoted(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
@@ -334,7 +345,7 @@ impl DebianRequest {
         } else {
             self.packages.join(", ")
         };
-        format!("{}: {packages}", self.suite)
+        format!("{}{}: {packages}", self.suite, elsewhere(&self.platform))
     }
 
     /// Whether both ask for the same but for what is installed below.

@@ -9,12 +9,12 @@ use reimage_castore::{Digest, Hasher};
 use thiserror::Error;
 
 use crate::{
-    Debian, DebianPin, DebianRequest, HttpPin, Lock, OciPin, OciRequest, Place, Platform, Scripts,
-    Spec, Step, StepId, StepKind,
+    Debian, DebianPin, DebianRequest, HttpPin, Lock, OciPin, OciRequest, Place, Scripts, Spec,
+    Step, StepId, StepKind,
 };
 
 /// Version of what a definition says; a change of meaning of any step is a new one.
-const DEFINITION: &[u8] = b"reimage definition 1\n";
+const DEFINITION: &[u8] = b"reimage definition 2\n";
 
 /// A spec that cannot be a plan.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -80,9 +80,11 @@ impl Plan {
                 StepKind::Run(run) => plan.stack_of(&run.from),
                 StepKind::Copy(copy) => plan.stack_of(&copy.from),
                 StepKind::Image(image) => plan.stack_of(&image.layers),
-                StepKind::Local(_) | StepKind::Files(_) | StepKind::Http(_) | StepKind::Oci(_) => {
-                    Vec::new()
-                }
+                StepKind::Local(_)
+                | StepKind::Files(_)
+                | StepKind::Http(_)
+                | StepKind::Oci(_)
+                | StepKind::Index(_) => Vec::new(),
             };
             if let Some((lower, upper)) = plan.two_databases(&base) {
                 let name = |id: StepId| plan.spec.step(id).name.clone();
@@ -152,6 +154,15 @@ impl Plan {
         steps.iter().flat_map(|id| self.stack(*id)).filter(|id| seen.insert(*id)).collect()
     }
 
+    /// The images that a step is: itself, or those of an index; none if it is neither.
+    pub fn images(&self, id: StepId) -> Vec<StepId> {
+        match &self.step(id).kind {
+            StepKind::Image(_) => vec![id],
+            StepKind::Index(index) => index.images.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What the lock says of a step.
     pub fn pin(&self, id: StepId) -> Option<&Pin> {
         self.pins.get(&id)
@@ -166,7 +177,7 @@ impl Plan {
                 let what = match kind {
                     StepKind::Http(http) => http.url.clone(),
                     StepKind::Debian(debian) => DebianRequest::new(debian, None).describe(),
-                    StepKind::Oci(oci) => oci.image.clone(),
+                    StepKind::Oci(oci) => OciRequest::new(oci).describe(),
                     _ => name.clone(),
                 };
                 Err(PlanError::Unpinned { step: name.clone(), place: place.clone(), what })
@@ -260,7 +271,7 @@ impl DebianRequest {
             essential: debian.essential.unwrap_or(root),
             recommends: debian.recommends,
             repositories: repositories.collect(),
-            platform: Platform::default().to_string(),
+            platform: debian.platform.to_string(),
             installed,
         }
     }

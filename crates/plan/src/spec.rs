@@ -147,6 +147,8 @@ pub enum StepKind {
     Copy(Copy),
     /// An image.
     Image(Box<Image>),
+    /// An image for several platforms.
+    Index(Index),
     /// An image of a registry.
     Oci(Oci),
 }
@@ -162,6 +164,7 @@ impl StepKind {
             Self::Run(_) => "run",
             Self::Copy(_) => "copy",
             Self::Image(_) => "image",
+            Self::Index(_) => "index",
             Self::Oci(_) => "oci",
         }
     }
@@ -179,6 +182,7 @@ impl StepKind {
             Self::Run(run) => run.from.iter().chain(run.inputs.values()).copied().collect(),
             Self::Copy(copy) => copy.from.clone(),
             Self::Image(image) => image.layers.iter().chain(&image.requires).copied().collect(),
+            Self::Index(index) => index.images.clone(),
         }
     }
 
@@ -197,6 +201,7 @@ impl StepKind {
                 image.layers.iter_mut().for_each(&mut each);
                 image.requires.iter_mut().for_each(each);
             }
+            Self::Index(index) => index.images.iter_mut().for_each(each),
         }
     }
 }
@@ -279,6 +284,8 @@ pub struct Http {
 pub struct Oci {
     /// Its name, as docker writes it.
     pub image: String,
+    /// Whose manifest of it.
+    pub platform: Platform,
 }
 
 /// `re.Debian`: packages from signed indexes.
@@ -302,6 +309,8 @@ pub struct Debian {
     pub components: Option<Vec<String>>,
     /// More repositories.
     pub repositories: Vec<Repository>,
+    /// Whose packages, and where their scripts run.
+    pub platform: Platform,
 }
 
 /// What becomes of the packages' own scripts.
@@ -353,8 +362,8 @@ pub struct Run {
     pub stat: Option<Entropy>,
     /// Processors the step sees.
     pub cpus: Option<u32>,
-    /// Where it runs; none: who asks.
-    pub platform: Option<Platform>,
+    /// Where it runs.
+    pub platform: Platform,
     /// What it may use; in no digest.
     #[serde(skip)]
     pub limits: Limits,
@@ -435,10 +444,10 @@ pub struct Image {
     pub layers: Vec<StepId>,
     /// What goes over the inherited configuration.
     pub config: Config,
-    /// On the manifest, and on the index if there is one.
+    /// On the manifest.
     pub annotations: BTreeMap<String, String>,
-    /// An image for each; none: the target platform.
-    pub platforms: Option<Vec<Platform>>,
+    /// What it is for.
+    pub platform: Platform,
     /// The encoder.
     pub compression: Compression,
     /// When the configuration says it was made, in seconds since 1970; none: F.
@@ -447,6 +456,17 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Steps that must pass before the image exists.
     pub requires: Vec<StepId>,
+}
+
+/// An image for several platforms: one image for each.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, Hash)]
+pub struct Index {
+    /// The images, in the order in which the spec names their platforms.
+    pub images: Vec<StepId>,
+    /// On the index.
+    pub annotations: BTreeMap<String, String>,
+    /// Names for `save`, `load`, `push`.
+    pub tags: Vec<String>,
 }
 
 /// Configuration of an image: docker's words; an absent field is inherited.
@@ -528,6 +548,25 @@ pub struct PlatformError(String);
 impl Default for Platform {
     fn default() -> Self {
         Self { architecture: "amd64".to_owned(), variant: None }
+    }
+}
+
+impl Platform {
+    /// What Debian calls this architecture; none: it has no packages for it.
+    pub fn debian(&self) -> Option<&'static str> {
+        Some(match (&*self.architecture, self.variant.as_deref()) {
+            ("amd64", None | Some("v1")) => "amd64",
+            ("arm64", None | Some("v8")) => "arm64",
+            ("arm", None | Some("v7")) => "armhf",
+            ("arm", Some("v5" | "v6")) => "armel",
+            ("386", None) => "i386",
+            ("ppc64le", None) => "ppc64el",
+            ("mips64le", None) => "mips64el",
+            ("loong64", None) => "loong64",
+            ("riscv64", None) => "riscv64",
+            ("s390x", None) => "s390x",
+            _ => return None,
+        })
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn find_or_target(layout: &Layout, name: &str) -> Result<StoredImage,
     })
 }
 
-/// The one manifest of an image; an index of several platforms is refused until they can be built.
+/// The one manifest of an image, or that of this machine's platform.
 pub(crate) fn manifest(layout: &Layout, image: &StoredImage) -> Result<Descriptor, CommandError> {
     let manifests = layout.manifests(&image.descriptor)?;
     let host = |d: &&Descriptor| {

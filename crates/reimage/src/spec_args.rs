@@ -24,15 +24,28 @@ pub(crate) struct Overrides {
     /// Set a field of the spec to a Nickel value: `--set args.workers=4` (can be repeated)
     #[arg(long = "set", value_name = "PATH=NICKEL")]
     sets: Vec<String>,
+    /// Build for this platform, as `linux/arm64`, whatever `platforms` says; several, with commas, make an index
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<Platform>,
 }
 
 impl Overrides {
+    /// The same for this platform, unless another is asked for.
+    pub(crate) fn built_for(&self, platform: Platform) -> Self {
+        let mut overrides = self.clone();
+        if overrides.platforms.is_empty() {
+            overrides.platforms.push(platform);
+        }
+        overrides
+    }
+
     /// Refuses them for `name`, which is an image that is here and of no spec.
     pub(crate) fn of_no_spec(&self, name: &str) -> Result<(), CommandError> {
-        if self.arguments.is_empty() && self.sets.is_empty() {
+        if self.arguments.is_empty() && self.sets.is_empty() && self.platforms.is_empty() {
             return Ok(());
         }
-        let message = format!("`--arg` and `--set` go over a spec, and `{name}` is an image");
+        let message =
+            format!("`--arg`, `--set` and `--platform` go over a spec, and `{name}` is an image");
         Err(CommandError::usage(message).hint("name a target: `images.NAME`"))
     }
 }
@@ -111,7 +124,7 @@ impl SpecArgs {
                 every_step,
                 args: &args,
                 sets: &self.overrides.sets,
-                platform: None::<Platform>,
+                platforms: &self.overrides.platforms,
                 limits,
             };
             let evaluated = match store {

@@ -1,6 +1,8 @@
 //! Puts a [`Spec`] together from the steps that were walked: those that targets need, equal ones as one.
 
-use reimage_plan::{Place, Section, Spec, Step, StepId, StepKind, Target};
+use std::collections::BTreeMap;
+
+use reimage_plan::{Index, Place, Platform, Section, Spec, Step, StepId, StepKind, Target};
 
 use crate::{
     diagnostic::Diagnostic, kinds::Content, machine::Fault, targets::target_path, walk::Walker,
@@ -10,7 +12,8 @@ use crate::{
 pub(crate) struct Root {
     pub(crate) section: Section,
     pub(crate) name: String,
-    pub(crate) node: usize,
+    /// What it is for each platform that it is asked for.
+    pub(crate) nodes: Vec<usize>,
 }
 
 #[expect(clippy::disallowed_types, reason = "steps are only looked up, never listed")]
@@ -29,7 +32,7 @@ pub(crate) fn assemble(
     let mut entered = vec![false; walker.nodes.len()];
     let mut faults = Vec::new();
     for root in roots {
-        let mut frames = vec![(root.node, false)];
+        let mut frames: Vec<_> = root.nodes.iter().rev().map(|node| (*node, false)).collect();
         while let Some((node, leave)) = frames.pop() {
             if !leave {
                 if !entered[node] {
@@ -81,19 +84,77 @@ pub(crate) fn assemble(
             None => format!("{}:{} {}", step.place.file, step.place.line, step.kind.name()),
         };
     }
-    if let Some(root) = roots.iter().find(|root| done[root.node].is_none()) {
-        let path = target_path(root.section, &root.name);
-        let message = format!("`{path}` cannot be evaluated, without a reason: please report this");
-        return Err(vec![Diagnostic::error(message)]);
+    tell_apart(&mut spec, walker, &done);
+    for Root { section, name, nodes } in roots {
+        let path = target_path(*section, name);
+        let steps: Option<Vec<StepId>> = nodes.iter().map(|node| done[*node]).collect();
+        let step = match steps.as_deref() {
+            None => {
+                let message =
+                    format!("`{path}` cannot be evaluated, without a reason: please report this");
+                return Err(vec![Diagnostic::error(message)]);
+            }
+            Some([step]) => *step,
+            Some(images) => index(&mut spec, path, images, walker, nodes[0])?,
+        };
+        spec.targets.push(Target { section: *section, name: name.clone(), step });
     }
-    spec.targets = roots
-        .iter()
-        .filter_map(|root| {
-            let step = done[root.node]?;
-            Some(Target { section: root.section, name: root.name.clone(), step })
-        })
-        .collect();
     Ok(spec)
+}
+
+/// The index of several images: their names, and the annotations that all of them have.
+fn index(
+    spec: &mut Spec,
+    path: String,
+    images: &[StepId],
+    walker: &Walker,
+    node: usize,
+) -> Result<StepId, Fault> {
+    let image = |id: &StepId| match &spec.step(*id).kind {
+        StepKind::Image(image) => (&image.annotations, &image.tags),
+        _ => unreachable!("only images are asked for several platforms"),
+    };
+    let (annotations, tags) = image(&images[0]);
+    if images.iter().any(|other| image(other).1 != tags) {
+        let message = format!("the `tags` of `{path}` depend on the platform");
+        let fault =
+            Diagnostic::error(message).label(walker.machine.at(walker.nodes[node].span, ""));
+        return Err(vec![fault.note("they name the index, which is one for all platforms")]);
+    }
+    let all_have = |key: &String, value: &String| {
+        images.iter().all(|other| image(other).0.get(key) == Some(value))
+    };
+    let annotations = annotations.iter().filter(|(key, value)| all_have(key, value));
+    let annotations = annotations.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let kind = StepKind::Index(Index { images: images.to_vec(), annotations, tags: tags.clone() });
+    let place = spec.step(images[0]).place.clone();
+    spec.steps.push(Step { name: path, place, kind });
+    Ok(StepId(spec.steps.len() - 1))
+}
+
+/// A step that is built for several platforms is several steps: each is called by its platform, too.
+fn tell_apart(spec: &mut Spec, walker: &Walker, done: &[Option<StepId>]) {
+    let mut platforms: BTreeMap<StepId, &Platform> = BTreeMap::new();
+    for (node, id) in done.iter().enumerate() {
+        if let Some(id) = id {
+            platforms.entry(*id).or_insert(&walker.nodes[node].platform);
+        }
+    }
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    for step in &spec.steps {
+        *count.entry(step.name.clone()).or_default() += 1;
+    }
+    for (id, platform) in platforms {
+        let step = &mut spec.steps[id.0];
+        if walker.roots.len() > 1 && count[&step.name] > 1 {
+            step.name = step_for(&step.name, platform);
+        }
+    }
+}
+
+/// What the step of this name is called that is built for one of several platforms.
+fn step_for(name: &str, platform: &Platform) -> String {
+    format!("{name} ({platform})")
 }
 
 /// Whether a place says more, or comes first.

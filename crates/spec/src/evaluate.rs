@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     panic::{self, AssertUnwindSafe},
     path::PathBuf,
@@ -51,8 +51,8 @@ pub struct Request<'a> {
     pub args: &'a [(String, String)],
     /// `--set`: `PATH=NICKEL`.
     pub sets: &'a [String],
-    /// `--platform`; none: linux/amd64.
-    pub platform: Option<Platform>,
+    /// `--platform`: what is built for, whatever images say; none: what they say, else linux/amd64.
+    pub platforms: &'a [Platform],
     /// What the evaluation may use.
     pub limits: EvalLimits,
 }
@@ -67,7 +67,7 @@ impl<'a> Request<'a> {
             every_step: false,
             args: &[],
             sets: &[],
-            platform: None,
+            platforms: &[],
             limits: EvalLimits::default(),
         }
     }
@@ -166,7 +166,12 @@ fn exceeded(limit: Exceeded, limits: EvalLimits) -> SpecError {
 pub(crate) struct Prepared {
     pub(crate) closure: Closure,
     overrides: Vec<Override>,
+    import: String,
     spec: NickelValue,
+}
+
+/// A spec that is ready to be evaluated for a platform.
+pub(crate) struct PreparedFor {
     plain: NickelValue,
     merged: NickelValue,
 }
@@ -178,7 +183,6 @@ pub(crate) fn prepare(
     project: &Project,
     args: &[(String, String)],
     sets: &[String],
-    platform: &Platform,
 ) -> Result<Prepared, Fault> {
     add_library(&mut context.import_resolver);
     let mut loader = Loader {
@@ -206,15 +210,8 @@ pub(crate) fn prepare(
         return Err(vec![Diagnostic::error(format!("the path of the spec is not UTF-8: {path}"))]);
     };
     let import = format!("(import {} as 'Nickel)", quoted(path));
-    let target = target(platform);
-    let text = |spec: &str| format!("({spec}{target}) | (import \"reimage.ncl\").Spec");
-    let plain = text(&import);
-    let merged = overrides::merged(&import, &overrides);
-    let merged = text(&merged.expect("flags lie beside the spec, whose path is UTF-8"));
-    let spec = expression(context, sources, "spec", import)?;
-    let plain = expression(context, sources, "plain", plain)?;
-    let merged = expression(context, sources, "merged", merged)?;
-    Ok(Prepared { closure, overrides, spec, plain, merged })
+    let spec = expression(context, sources, "spec", import.clone())?;
+    Ok(Prepared { closure, overrides, import, spec })
 }
 
 /// What is merged over a spec to say what is being built for.
@@ -252,8 +249,29 @@ fn expression(
 }
 
 impl Prepared {
+    /// The same for a platform.
+    pub(crate) fn built_for(
+        &self,
+        context: &mut Context,
+        sources: &Sources,
+        platform: &Platform,
+    ) -> Result<PreparedFor, Fault> {
+        let target = target(platform);
+        let text = |spec: &str| format!("({spec}{target}) | (import \"reimage.ncl\").Spec");
+        let plain = text(&self.import);
+        let merged = overrides::merged(&self.import, &self.overrides);
+        let merged = text(&merged.expect("flags lie beside the spec, whose path is UTF-8"));
+        let plain = expression(context, sources, &format!("plain {platform}"), plain)?;
+        let merged = expression(context, sources, &format!("merged {platform}"), merged)?;
+        Ok(PreparedFor { plain, merged })
+    }
+
     /// The spec as a record, with what the command line says merged over it.
-    pub(crate) fn root(&self, machine: &mut Machine) -> Result<NickelValue, Fault> {
+    pub(crate) fn root(
+        &self,
+        machine: &mut Machine,
+        built_for: &PreparedFor,
+    ) -> Result<NickelValue, Fault> {
         let spec = machine.eval(self.spec.clone())?;
         if spec.as_record().is_none() {
             let shown = crate::machine::shown(&spec);
@@ -273,13 +291,13 @@ impl Prepared {
             ]);
         }
         if !self.overrides.is_empty() {
-            let plain = machine.eval(self.plain.clone())?;
+            let plain = machine.eval(built_for.plain.clone())?;
             let faults = overrides::check(machine, &plain, &self.overrides);
             if !faults.is_empty() {
                 return Err(faults);
             }
         }
-        machine.eval(self.merged.clone())
+        machine.eval(built_for.merged.clone())
     }
 }
 
@@ -289,21 +307,37 @@ fn run(
     sources: &mut Sources,
     odd: &Odd,
 ) -> Result<Evaluated, Fault> {
-    let platform = request.platform.clone().unwrap_or_default();
-    if platform != Platform::default() {
-        let message = format!("this version builds for `linux/amd64` only, not for `{platform}`");
-        return Err(vec![Diagnostic::error(message)]);
-    }
     let project = request.project;
-    let prepared = prepare(context, sources, project, request.args, request.sets, &platform)?;
-    let machine = Machine::new(context, sources, project);
-    let mut walker = Walker::new(machine);
-    let root = prepared.root(&mut walker.machine)?;
+    let prepared = prepare(context, sources, project, request.args, request.sets)?;
+    let sources: &Sources = sources;
+    let first = request.platforms.first().cloned().unwrap_or_default();
+    let mut built_for = BTreeMap::new();
+    built_for.insert(first.clone(), prepared.built_for(context, sources, &first)?);
+    let mut machine = Machine::new(context, sources, project);
+    let root = prepared.root(&mut machine, &built_for[&first])?;
     let mut faults = Vec::new();
-    let baseline = targets::baseline(&mut walker.machine, &root, &mut faults);
-    let wanted = targets::select(&mut walker.machine, &root, request, &mut faults);
-    let roots = targets::walk(&mut walker, &root, wanted, &mut faults);
-    let names = walker.names(&root);
+    let baseline = targets::baseline(&mut machine, &root, &mut faults);
+    let wanted = targets::select(&mut machine, &root, request, &mut faults);
+    // `platforms` of every image first; only then is it known for what the spec is to be evaluated.
+    let asked = targets::platforms(&mut machine, &wanted, request.platforms, &mut faults);
+    let others: BTreeSet<Platform> =
+        asked.iter().flatten().filter(|platform| **platform != first).cloned().collect();
+    if !others.is_empty() {
+        drop(machine);
+        for platform in others {
+            let prepared = prepared.built_for(context, sources, &platform)?;
+            built_for.insert(platform, prepared);
+        }
+        machine = Machine::new(context, sources, project);
+    }
+    let mut walker = Walker::new(machine);
+    walker.roots.insert(first.clone(), root);
+    for (platform, built_for) in built_for.iter().filter(|(platform, _)| **platform != first) {
+        let root = prepared.root(&mut walker.machine, built_for)?;
+        walker.roots.insert(platform.clone(), root);
+    }
+    let roots = targets::walk(&mut walker, wanted, &asked, &mut faults);
+    let names = walker.names();
     for node in 0..walker.nodes.len() {
         for mut fault in std::mem::take(&mut walker.nodes[node].faults) {
             if let Some(rest) = fault.message.strip_prefix("{step}") {
@@ -315,11 +349,11 @@ fn run(
     targets::later(&walker, &mut faults);
     faults.extend(stacks::files(&walker, &names));
     if !faults.is_empty() {
-        return Err(faults);
+        return Err(each_once(faults));
     }
     let mut spec = assemble(&walker, &roots, &names)?;
     spec.baseline = baseline;
-    let mut warnings = stacks::two_roots(&walker, &names);
+    let mut warnings = each_once(stacks::two_roots(&walker, &names));
     for (warning, files) in odd.0.take() {
         warnings.extend(explain::odd(warning, &files, walker.machine.sources));
     }
@@ -334,4 +368,15 @@ fn run(
     let absent = absent.into_iter().collect();
     let locals = std::mem::take(&mut walker.machine.locals).into_iter().collect();
     Ok(Evaluated { spec, closure, absent, locals, warnings, visits: walker.visits })
+}
+
+/// What is wrong with a step is wrong with it for every platform, and is said once.
+fn each_once(faults: Fault) -> Fault {
+    let mut once: Fault = Vec::with_capacity(faults.len());
+    for fault in faults {
+        if !once.contains(&fault) {
+            once.push(fault);
+        }
+    }
+    once
 }

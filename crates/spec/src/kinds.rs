@@ -1,7 +1,8 @@
 //! From the record of a step to what the plan knows of it: one function a constructor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use nickel_lang_core::eval::value::NickelValue;
 use reimage_castore::TreePath;
 use reimage_plan::{
     Clock, Command, Compression, Config, Copy, Debian, Entropy, FileContent, FileEntry, Files,
@@ -13,7 +14,7 @@ use crate::{
     diagnostic::Diagnostic,
     fields::{Fields, Value},
     local,
-    machine::Fault,
+    machine::{Fault, Machine},
     words::{
         argv, boolean, date, duration, environment, key_path, list, mode, number, owner, path,
         platform, port, removable, size, stack, step, string, strings, tag, texts,
@@ -30,18 +31,22 @@ pub(crate) enum Content {
     Later(&'static str),
 }
 
-/// Reads the record of a step of this kind; none if something is wrong with it, which `fields` knows.
-pub(crate) fn content(kind: &str, fields: &mut Fields) -> Option<Content> {
+/// Reads the record of a step of this kind that is built for `asked`; none if something is wrong with it, which
+/// `fields` knows.
+pub(crate) fn content(kind: &str, fields: &mut Fields, asked: &Platform) -> Option<Content> {
     let kind = match kind {
         "local" => StepKind::Local(local::local(fields)?),
         "files" => StepKind::Files(files(fields)?),
         "http" => StepKind::Http(http(fields)?),
         "git" => return Some(git(fields)),
-        "oci" => StepKind::Oci(Oci { image: fields.need("image", image_name)? }),
-        "debian" => StepKind::Debian(debian(fields)?),
-        "run" => return run(fields),
+        "oci" => {
+            let image = fields.need("image", image_name)?;
+            StepKind::Oci(Oci { image, platform: asked.clone() })
+        }
+        "debian" => StepKind::Debian(debian(fields, asked)?),
+        "run" => return run(fields, asked),
         "copy" => StepKind::Copy(copy(fields)?),
-        "image" => StepKind::Image(Box::new(image(fields)?)),
+        "image" => StepKind::Image(Box::new(image(fields, asked)?)),
         _ => return None,
     };
     Some(Content::Step(Box::new(kind)))
@@ -148,7 +153,7 @@ fn image_name(fields: &mut Fields, value: &Value) -> Result<String, Fault> {
     Ok(image)
 }
 
-fn debian(fields: &mut Fields) -> Option<Debian> {
+fn debian(fields: &mut Fields, asked: &Platform) -> Option<Debian> {
     let from = fields.get("from", stack).unwrap_or_default();
     let suite = fields.need("suite", string);
     let packages = fields.get("packages", strings).unwrap_or_default();
@@ -168,6 +173,7 @@ fn debian(fields: &mut Fields) -> Option<Debian> {
         exclude,
         components,
         repositories,
+        platform: asked.clone(),
     })
 }
 
@@ -185,7 +191,7 @@ fn repository(fields: &mut Fields, value: &Value) -> Result<Repository, Fault> {
 /// Processors that a step can be shown.
 const MAX_CPUS: i64 = 64;
 
-fn run(fields: &mut Fields) -> Option<Content> {
+fn run(fields: &mut Fields, asked: &Platform) -> Option<Content> {
     let from = fields.get("from", stack).unwrap_or_default();
     let inputs = fields.get("inputs", inputs).unwrap_or_default();
     let script = fields.get("script", string);
@@ -208,7 +214,7 @@ fn run(fields: &mut Fields) -> Option<Content> {
     let entropy = fields.get("entropy", made_up);
     let stat = fields.get("stat", made_up);
     let cpus = fields.get("cpus", number(1, MAX_CPUS));
-    let platform = fields.get("platform", platform);
+    let platform = fields.get("platform", platform).unwrap_or_else(|| asked.clone());
     let limits = fields.get("limits", limits).unwrap_or_default();
     let command = match (script, command) {
         (Some(script), None) => Command::Script { script, shell },
@@ -289,7 +295,7 @@ fn copy(fields: &mut Fields) -> Option<Copy> {
     Some(Copy { from: from?, ..copy })
 }
 
-fn image(fields: &mut Fields) -> Option<Image> {
+fn image(fields: &mut Fields, asked: &Platform) -> Option<Image> {
     let layers = fields.need("layers", |fields, value| {
         let layers = value.value.as_array().map(|layers| layers.len());
         if layers == Some(0) {
@@ -320,11 +326,13 @@ fn image(fields: &mut Fields) -> Option<Image> {
     let compressions =
         &[("gzip", Compression::Gzip), ("zstd", Compression::Zstd), ("none", Compression::None)];
     let compression = fields.get("compression", tag(compressions)).unwrap_or_default();
+    // Those of a target were asked for before it was read; beneath another image they are the other's.
+    fields.get("platforms", platforms);
     let image = Image {
         layers: Vec::new(),
         config,
         annotations: fields.get("annotations", texts).unwrap_or_default(),
-        platforms: fields.get("platforms", platforms),
+        platform: asked.clone(),
         compression,
         created: fields.get("created", date),
         tags: fields.get("tags", strings).unwrap_or_default(),
@@ -333,13 +341,21 @@ fn image(fields: &mut Fields) -> Option<Image> {
     Some(Image { layers: layers?, ..image })
 }
 
+/// The platforms that the record of an image names, if it names any; what is wrong with them is said where the image is
+/// read.
+pub(crate) fn platforms_of(machine: &mut Machine, record: &NickelValue) -> Option<Vec<Platform>> {
+    Fields::of_step(machine, record, None, "Image").get("platforms", platforms)
+}
+
 fn platforms(fields: &mut Fields, value: &Value) -> Result<Vec<Platform>, Fault> {
-    let several = value.value.as_array().map(|platforms| platforms.len());
     let platforms = list(platform)(fields, value)?;
-    match several {
-        Some(1) => Ok(platforms),
-        Some(0) => Err(fields.fault(value, "`platforms` names no platform")),
-        _ => Err(later(fields, value, "an image of several platforms")),
+    if platforms.is_empty() {
+        return Err(fields.fault(value, "`platforms` names no platform"));
+    }
+    let mut seen = BTreeSet::new();
+    match platforms.iter().find(|platform| !seen.insert(*platform)) {
+        Some(twice) => Err(fields.fault(value, format!("`platforms` names `{twice}` twice"))),
+        None => Ok(platforms),
     }
 }
 

@@ -45,9 +45,10 @@ pub struct Argument {
 /// Lists what a spec offers: evaluates its sections, but nothing in them besides the values of `args`.
 pub fn list(project: &Project, limits: EvalLimits) -> Result<Listing, SpecError> {
     on_large_stack(limits, |context, sources, _| {
-        let prepared = prepare(context, sources, project, &[], &[], &Platform::default())?;
+        let prepared = prepare(context, sources, project, &[], &[])?;
+        let built_for = prepared.built_for(context, sources, &Platform::default())?;
         let mut machine = Machine::new(context, sources, project);
-        let root = prepared.root(&mut machine)?;
+        let root = prepared.root(&mut machine, &built_for)?;
         let mut listing = Listing::default();
         let mut faults = Vec::new();
         for holding in HOLDING {

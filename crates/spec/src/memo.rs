@@ -22,15 +22,15 @@ use crate::{
 };
 
 /// Version of what enters a key.
-const KEY: &str = "reimage evaluation 1";
+const KEY: &str = "reimage evaluation 2";
 
 impl Request<'_> {
     /// What the memo of this evaluation is found by: all that goes into it but files. `binary` tells this program
     /// from every other: a memo is read by the one that wrote it.
     pub fn key(&self, binary: &str) -> Digest {
-        let Self { project, names, sections, every_step, args, sets, platform, limits: _ } = self;
+        let Self { project, names, sections, every_step, args, sets, platforms, limits: _ } = self;
         let paths = [&project.file, &project.root].map(|path| path.as_os_str().as_bytes());
-        let key = (KEY, binary, paths, names, sections, every_step, args, sets, platform);
+        let key = (KEY, binary, paths, names, sections, every_step, args, sets, platforms);
         Digest::of(&postcard::to_stdvec(&key).expect("all of it can be encoded"))
     }
 }

@@ -1,16 +1,16 @@
 //! The fields of a spec that can be built: which there are, and which of them a request means.
 
 use nickel_lang_core::{eval::value::NickelValue, position::RawSpan, term::record::Field};
-use reimage_plan::{Section, StepId, Target};
+use reimage_plan::{Platform, Section, StepId, Target};
 
 use crate::{
     assemble::Root,
     diagnostic::Diagnostic,
     evaluate::Request,
     fields::Value,
-    kinds::Content,
+    kinds::{Content, platforms_of},
     library::SECTIONS,
-    machine::{Machine, fields, shown},
+    machine::{self, Machine, fields, shown},
     suggest::{closest, did_you_mean},
     walk::Walker,
 };
@@ -158,51 +158,111 @@ fn unknown_sections(machine: &Machine, root: &NickelValue, faults: &mut Vec<Diag
     }
 }
 
-/// Walks what is wanted; gives the targets that have a node.
+/// For what each of these is to be built: of an image `flags`, else what it says itself, else the default.
+pub(crate) fn platforms(
+    machine: &mut Machine,
+    wanted: &[Wanted],
+    flags: &[Platform],
+    faults: &mut Vec<Diagnostic>,
+) -> Vec<Vec<Platform>> {
+    let mut all = Vec::with_capacity(wanted.len());
+    for Wanted { section, name, field, key, .. } in wanted {
+        all.push(match (section, flags) {
+            (Section::Images, []) => {
+                // What is wrong with it is said when it is walked.
+                let value = field.value_with_pending_contracts();
+                let value = value.and_then(|value| machine.eval(value).ok());
+                let own = value.and_then(|value| platforms_of(machine, &value));
+                own.unwrap_or_else(|| vec![Platform::default()])
+            }
+            (Section::Images, _) => flags.to_vec(),
+            (_, [] | [_]) => vec![flags.first().cloned().unwrap_or_default()],
+            (_, [first, ..]) => {
+                let message = format!(
+                    "`{}` is built for one platform: only an image can be for several",
+                    target_path(*section, name)
+                );
+                let fault = Diagnostic::error(message).label(machine.at(*key, ""));
+                faults.push(fault.note("name the images, or one `--platform`"));
+                vec![first.clone()]
+            }
+        });
+    }
+    all
+}
+
+/// Walks what is wanted, each for the platforms that are `asked` of it; gives the targets that have a node.
 pub(crate) fn walk(
     walker: &mut Walker,
-    root: &NickelValue,
     wanted: Vec<Wanted>,
+    asked: &[Vec<Platform>],
     faults: &mut Vec<Diagnostic>,
 ) -> Vec<Root> {
     let mut roots = Vec::new();
-    for Wanted { section, name, field, key, target } in wanted {
-        let path = target_path(section, &name);
-        let Some(value) = field.value_with_pending_contracts() else {
-            let label = walker.machine.at(key, "it has no value");
-            faults.push(Diagnostic::error(format!("missing definition for `{path}`")).label(label));
-            continue;
-        };
-        let value = match walker.machine.eval(value) {
-            Ok(value) => value,
-            Err(fault) => {
-                faults.extend(fault);
-                continue;
-            }
-        };
-        let raw: Vec<&NickelValue> = [&value].into_iter().chain(&field.value).collect();
-        let span = walker.machine.span(&raw).or(key);
-        match walker.walk(Value { value, span, name: path.clone() }, root) {
-            Ok(node) => {
-                walker.known.push((node, section, name.clone()));
-                if section == Section::Images && walker.nodes[node].kind != "image" {
-                    let kind = walker.nodes[node].kind;
-                    let label = walker.machine.at(span, format!("this is a `{kind}`"));
-                    let message = format!("`{path}` is no image");
-                    faults.push(
-                        Diagnostic::error(message)
-                            .label(label)
-                            .note("an image is a record under `re.Image`: `{ layers = [..] }`"),
-                    );
-                }
-                if target {
-                    roots.push(Root { section, name, node });
-                }
-            }
-            Err(fault) => faults.extend(fault),
+    for (wanted, platforms) in wanted.into_iter().zip(asked) {
+        let nodes: Option<Vec<usize>> =
+            platforms.iter().map(|platform| walk_for(walker, &wanted, platform, faults)).collect();
+        let Wanted { section, name, target, .. } = wanted;
+        if let Some(nodes) = nodes.filter(|_| target) {
+            roots.push(Root { section, name, nodes });
         }
     }
     roots
+}
+
+/// Walks what is wanted as it is for one platform.
+fn walk_for(
+    walker: &mut Walker,
+    wanted: &Wanted,
+    platform: &Platform,
+    faults: &mut Vec<Diagnostic>,
+) -> Option<usize> {
+    let Wanted { section, name, key, .. } = wanted;
+    let path = target_path(*section, name);
+    let root = walker.roots[platform].clone();
+    // Its fields may depend on the platform, and even whether it is there.
+    let block = match walker.machine.get(&root, &section.to_string()) {
+        Ok(block) => block,
+        Err(fault) => {
+            faults.extend(fault);
+            return None;
+        }
+    };
+    let Some(field) = block.as_ref().and_then(|block| machine::field(block, name)).cloned() else {
+        let label = walker.machine.at(*key, "");
+        let message = format!("`{path}` is not there for `{platform}`");
+        faults.push(Diagnostic::error(message).label(label));
+        return None;
+    };
+    let Some(value) = field.value_with_pending_contracts() else {
+        let label = walker.machine.at(*key, "it has no value");
+        faults.push(Diagnostic::error(format!("missing definition for `{path}`")).label(label));
+        return None;
+    };
+    let value = match walker.machine.eval(value) {
+        Ok(value) => value,
+        Err(fault) => {
+            faults.extend(fault);
+            return None;
+        }
+    };
+    let raw: Vec<&NickelValue> = [&value].into_iter().chain(&field.value).collect();
+    let span = walker.machine.span(&raw).or(*key);
+    let node = match walker.walk(Value { value, span, name: path.clone() }, platform) {
+        Ok(node) => node,
+        Err(fault) => {
+            faults.extend(fault);
+            return None;
+        }
+    };
+    walker.known.push((node, *section, name.clone()));
+    if *section == Section::Images && walker.nodes[node].kind != "image" {
+        let kind = walker.nodes[node].kind;
+        let label = walker.machine.at(span, format!("this is a `{kind}`"));
+        let fault = Diagnostic::error(format!("`{path}` is no image")).label(label);
+        faults.push(fault.note("an image is a record under `re.Image`: `{ layers = [..] }`"));
+    }
+    Some(node)
 }
 
 /// Refuses what the language has and this version has not.

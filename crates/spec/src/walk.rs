@@ -3,16 +3,17 @@
 //! Steps refer to each other by value: what is shared in Nickel is one record here, known again by its address;
 //! where a contract made a new record around the same fields, by its *fingerprint*, the addresses of what the
 //! fields hold. Copies with equal content become one step when the plan is put together ([`crate::assemble`]).
-//! The walk keeps its own stack, so depth is bounded by memory only.
+//! A step is built for whoever asks, so one record is a step for each platform that asks for it. The walk keeps its own
+//! stack, so depth is bounded by memory only.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use nickel_lang_core::{
     eval::{cache::lazy::ThunkState, value::NickelValue},
     position::RawSpan,
     term::record::Field,
 };
-use reimage_plan::Section;
+use reimage_plan::{Platform, Section, StepKind};
 
 use crate::{
     diagnostic::Diagnostic,
@@ -34,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) faults: Vec<Diagnostic>,
     /// Its constructor, in lower case.
     pub(crate) kind: &'static str,
+    /// What it is built for.
+    pub(crate) platform: Platform,
     open: bool,
 }
 
@@ -46,11 +49,13 @@ pub(crate) struct Child {
 }
 
 #[expect(clippy::disallowed_types, reason = "addresses are only looked up, never listed")]
-type Memo = std::collections::HashMap<String, usize>;
+type Memo = std::collections::HashMap<(Platform, String), usize>;
 
 /// The steps of one evaluation.
 pub(crate) struct Walker<'a> {
     pub(crate) machine: Machine<'a>,
+    /// The spec as it is for each platform.
+    pub(crate) roots: BTreeMap<Platform, NickelValue>,
     pub(crate) nodes: Vec<Node>,
     /// How many references were followed.
     pub(crate) visits: usize,
@@ -64,31 +69,31 @@ pub(crate) struct Walker<'a> {
 }
 
 enum Frame {
-    Enter { value: Value, parent: Option<(usize, usize)> },
+    Enter { value: Value, platform: Platform, parent: Option<(usize, usize)> },
     Leave(usize),
 }
 
 impl<'a> Walker<'a> {
     pub(crate) fn new(machine: Machine<'a>) -> Self {
         let (nodes, keep, path) = (Vec::new(), Vec::new(), Vec::new());
-        let (known, memo) = (Vec::new(), Memo::new());
-        Self { machine, nodes, visits: 0, known, memo, keep, path }
+        let (known, memo, roots) = (Vec::new(), Memo::new(), BTreeMap::new());
+        Self { machine, roots, nodes, visits: 0, known, memo, keep, path }
     }
 
-    /// The node of a step and all below it; none if it is no step. `root` is the spec, for names.
-    pub(crate) fn walk(&mut self, value: Value, root: &NickelValue) -> Result<usize, Fault> {
-        let mut frames = vec![Frame::Enter { value, parent: None }];
+    /// The node of a step that is built for `platform`, and all below it; none if it is no step.
+    pub(crate) fn walk(&mut self, value: Value, platform: &Platform) -> Result<usize, Fault> {
+        let mut frames = vec![Frame::Enter { value, platform: platform.clone(), parent: None }];
         let mut result = Err(Vec::new());
         while let Some(frame) = frames.pop() {
-            let (value, parent) = match frame {
-                Frame::Enter { value, parent } => (value, parent),
+            let (value, platform, parent) = match frame {
+                Frame::Enter { value, platform, parent } => (value, platform, parent),
                 Frame::Leave(node) => {
                     self.nodes[node].open = false;
                     self.path.pop();
                     continue;
                 }
             };
-            let node = self.enter(value, root, &mut frames);
+            let node = self.enter(value, platform, &mut frames);
             match (parent, node) {
                 (None, node) => result = node,
                 (Some((parent, number)), Ok(node)) => {
@@ -103,17 +108,17 @@ impl<'a> Walker<'a> {
     fn enter(
         &mut self,
         value: Value,
-        root: &NickelValue,
+        platform: Platform,
         frames: &mut Vec<Frame>,
     ) -> Result<usize, Fault> {
         self.visits += 1;
-        let address = address(&value.value);
+        let address = (platform.clone(), address(&value.value));
         if let Some(&node) = self.memo.get(&address) {
-            return self.again(node, &value, root);
+            return self.again(node, &value);
         }
-        let print = fingerprint(&value.value);
+        let print = (platform.clone(), fingerprint(&value.value));
         if let Some(&node) = self.memo.get(&print) {
-            return self.again(node, &value, root);
+            return self.again(node, &value);
         }
         let tag = self.machine.get(&value.value, "step")?;
         let tag = tag.as_ref().and_then(NickelValue::as_enum_tag);
@@ -124,30 +129,34 @@ impl<'a> Walker<'a> {
         };
         let span = self.place(&value);
         let mut reading = Fields::of_step(&mut self.machine, &value.value, span, constructor);
-        let content = content(kind, &mut reading);
+        let content = content(kind, &mut reading, &platform);
         let references = std::mem::take(&mut reading.references);
         let faults = reading.finish();
         let content = content.filter(|_| faults.is_empty());
         let node = self.nodes.len();
         let child = |value: &Value| Child { node: None, span: value.span };
         let children = references.iter().map(child).collect();
-        self.nodes.push(Node { content, children, span, faults, kind, open: true });
+        let asks = asked(content.as_ref(), &platform, references.len());
+        self.nodes.push(Node { content, children, span, faults, kind, platform, open: true });
         self.memo.insert(address, node);
         self.memo.insert(print, node);
         self.keep.push(value.value);
         self.path.push(node);
         frames.push(Frame::Leave(node));
-        let enter = |(number, value)| Frame::Enter { value, parent: Some((node, number)) };
-        frames.extend(references.into_iter().enumerate().rev().map(enter));
+        let enter = |(number, (value, platform))| {
+            let parent = Some((node, number));
+            Frame::Enter { value, platform, parent }
+        };
+        frames.extend(references.into_iter().zip(asks).enumerate().rev().map(enter));
         Ok(node)
     }
 
     /// A step that was seen before: fine, unless it is being walked.
-    fn again(&mut self, node: usize, value: &Value, root: &NickelValue) -> Result<usize, Fault> {
+    fn again(&mut self, node: usize, value: &Value) -> Result<usize, Fault> {
         if !self.nodes[node].open {
             return Ok(node);
         }
-        let names = self.names(root);
+        let names = self.names();
         let start = self.path.iter().position(|open| *open == node).unwrap_or_default();
         let circle = self.path[start..].iter().chain([&node]);
         let circle: Vec<String> = circle.map(|node| self.short_name(*node, &names)).collect();
@@ -169,11 +178,27 @@ impl<'a> Walker<'a> {
     /// For each node the fields of the spec that are it, the best name first.
     ///
     /// Looks only at fields that were evaluated anyway: what no target needs stays untouched.
-    pub(crate) fn names(&mut self, root: &NickelValue) -> Vec<Vec<(Section, String)>> {
+    pub(crate) fn names(&mut self) -> Vec<Vec<(Section, String)>> {
         let mut names: Vec<Vec<(Section, String)>> = vec![Vec::new(); self.nodes.len()];
         for (node, section, name) in &self.known {
             names[*node].push((*section, name.clone()));
         }
+        for (platform, root) in self.roots.clone() {
+            self.names_for(&platform, &root, &mut names);
+        }
+        for names in &mut names {
+            names.sort_by(|a, b| (a.0, a.1.len(), &a.1).cmp(&(b.0, b.1.len(), &b.1)));
+            names.dedup();
+        }
+        names
+    }
+
+    fn names_for(
+        &mut self,
+        platform: &Platform,
+        root: &NickelValue,
+        names: &mut [Vec<(Section, String)>],
+    ) {
         for section in [Section::Steps, Section::Images, Section::Exports, Section::Checks] {
             let block = field(root, &section.to_string()).filter(|f| evaluated(f.value.as_ref()));
             let Some(block) = block.and_then(Field::value_with_pending_contracts) else {
@@ -191,18 +216,14 @@ impl<'a> Walker<'a> {
             steps.sort_by(|a, b| (a.0.len(), &a.0).cmp(&(b.0.len(), &b.0)));
             for (name, value) in steps {
                 let Ok(value) = self.machine.eval(value) else { continue };
-                let known = self.memo.get(&address(&value));
-                let known = known.or_else(|| self.memo.get(&fingerprint(&value)));
+                let known = self.memo.get(&(platform.clone(), address(&value)));
+                let known =
+                    known.or_else(|| self.memo.get(&(platform.clone(), fingerprint(&value))));
                 if let Some(&node) = known {
                     names[node].push((section, name));
                 }
             }
         }
-        for names in &mut names {
-            names.sort_by(|a, b| (a.0, a.1.len(), &a.1).cmp(&(b.0, b.1.len(), &b.1)));
-            names.dedup();
-        }
-        names
     }
 
     /// The name of a step within its section, or its place.
@@ -221,6 +242,19 @@ impl<'a> Walker<'a> {
             None => node.kind.to_owned(),
         }
     }
+}
+
+/// The platform that each reference of a step is built for: that of the step, but what a `Run` stands on is where it runs.
+fn asked(content: Option<&Content>, platform: &Platform, references: usize) -> Vec<Platform> {
+    let mut asks = vec![platform.clone(); references];
+    if let Some(Content::Step(step)) = content
+        && let StepKind::Run(run) = &**step
+    {
+        for from in &run.from {
+            asks[from.0] = run.platform.clone();
+        }
+    }
+    asks
 }
 
 /// Whether the value of a field is there already.

@@ -250,14 +250,8 @@ pub(crate) fn size(fields: &mut Fields, value: &Value) -> Result<u64, Fault> {
 
 pub(crate) fn platform(fields: &mut Fields, value: &Value) -> Result<Platform, Fault> {
     let parsed: Option<Platform> = value.value.as_string().and_then(|text| text.parse().ok());
-    let platform = parsed.ok_or_else(|| {
-        fields.expected(value, "a platform such as `linux/amd64` or `linux/arm/v7`")
-    })?;
-    if platform == Platform::default() {
-        return Ok(platform);
-    }
-    let message = format!("`{}`: this version builds for `linux/amd64` only", value.name);
-    Err(fields.fault(value, message))
+    parsed
+        .ok_or_else(|| fields.expected(value, "a platform such as `linux/amd64` or `linux/arm/v7`"))
 }
 
 /// A port, 8000 or `53/udp`, or several, `8000-8010`: each as docker's configuration writes it.

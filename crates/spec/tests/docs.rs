@@ -22,7 +22,7 @@ fn the_specs_in_it_evaluate() {
         .skip(1)
         .map(|rest| rest.split("```").next().expect("an end"))
         .collect();
-    assert_eq!(specs.len(), 5, "specs in the pages");
+    assert_eq!(specs.len(), 6, "specs in the pages");
     for spec in specs {
         let directory = tempfile::tempdir().expect("a directory");
         fs::create_dir(directory.path().join("app")).expect("created");

@@ -197,6 +197,93 @@ fn the_target_is_filled_in() {
 }
 
 #[test]
+fn a_step_is_built_for_whoever_asks() {
+    let spec = r#"let re = import "reimage.ncl" in {
+      target | re.Platform,
+      steps = {
+        base | re.Debian = { suite = "bookworm" },
+        app | re.Run = { from = base, script = "true" },
+        tool | re.Run = { from = base, inputs."/in" = base, script = "make", platform = "linux/amd64", outputs = ["/tool"] },
+        same | re.Files = { files."/same" = "" },
+        arch | re.Files = { files."/arch" = target.machine },
+      },
+      images.web | re.Image = {
+        layers = [steps.app, steps.tool, steps.same, steps.arch],
+        platforms = ["linux/arm/v7", "linux/amd64"],
+        annotations = { all = "x", one = target.arch },
+        tags = ["web:1"],
+      },
+      images.base | re.Image = { layers = [images.web] },
+    } | re.Spec"#;
+    let found = good(spec, &["images.web"]);
+    assert_eq!(
+        names(&found),
+        [
+            "steps.base (linux/arm/v7)",
+            "steps.app (linux/arm/v7)",
+            "steps.base (linux/amd64)",
+            // It runs on the one, with what it takes from the other.
+            "steps.tool (linux/arm/v7)",
+            "steps.same",
+            "steps.arch (linux/arm/v7)",
+            "images.web (linux/arm/v7)",
+            "steps.app (linux/amd64)",
+            "steps.tool (linux/amd64)",
+            "steps.arch (linux/amd64)",
+            "images.web (linux/amd64)",
+            "images.web",
+        ]
+    );
+    let StepKind::Index(index) = &found.spec.steps[11].kind else { panic!("no index") };
+    assert_eq!(index.images.iter().map(|id| id.0).collect::<Vec<_>>(), [6, 10]);
+    assert_eq!(index.annotations.keys().collect::<Vec<_>>(), ["all"]);
+    assert_eq!(index.tags, ["web:1"]);
+    let StepKind::Run(tool) = &found.spec.steps[3].kind else { panic!("no command") };
+    assert_eq!((tool.from[0].0, tool.inputs.values().next().expect("one").0), (2, 0));
+    // Beneath another image it is what that is for.
+    let found = good(spec, &["images.base"]);
+    assert!(found.spec.steps.iter().all(|step| !step.name.contains("arm")), "{:?}", names(&found));
+}
+
+#[test]
+fn platforms_of_the_command_line_come_first() {
+    let spec = r#"let re = import "reimage.ncl" in {
+      target | re.Platform,
+      steps.arch | re.Files = { files."/arch" = target.arch },
+      images.web | re.Image = { layers = steps.arch, platforms = ["linux/amd64", "linux/arm64"] },
+      images.one | re.Image = { layers = steps.arch },
+      exports.arch = steps.arch,
+    } | re.Spec"#;
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("spec.ncl"), spec).expect("written");
+    let project = find_project(directory.path()).expect("a spec");
+    let build = |platforms: &[&str], sections: &[Section]| {
+        let platforms: Vec<_> = platforms.iter().map(|p| p.parse().expect("one")).collect();
+        evaluate(&Request { platforms: &platforms, sections, ..Request::new(&project) })
+    };
+    let kinds = |platforms: &[&str], sections: &[Section]| {
+        let spec = build(platforms, sections).expect("good").spec;
+        let kind = |step: &reimage_plan::StepId| spec.step(*step).kind.name();
+        spec.targets.iter().map(|target| kind(&target.step)).collect::<Vec<_>>()
+    };
+    let images = &[Section::Images];
+    assert_eq!(kinds(&[], images), ["image", "index"]);
+    assert_eq!(kinds(&["linux/riscv64"], images), ["image", "image"]);
+    assert_eq!(kinds(&["linux/riscv64", "linux/386"], images), ["index", "index"]);
+    assert_eq!(kinds(&["linux/riscv64"], &[Section::Exports]), ["files"]);
+    let error = build(&["linux/riscv64", "linux/386"], &[Section::Exports]).expect_err("one");
+    insta::assert_snapshot!(error.diagnostics.render(false), @r"
+    error: `exports.arch` is built for one platform: only an image can be for several
+      ┌─ spec.ncl:6:15
+      │
+    6 │       exports.arch = steps.arch,
+      │               ^^^^
+      │
+      = name the images, or one `--platform`
+    ");
+}
+
+#[test]
 fn two_root_file_systems_are_a_warning() {
     let spec = r#"let re = import "reimage.ncl" in {
       steps = {

@@ -147,7 +147,7 @@ fn all_that_is_asked_for_is_in_the_key() {
         Request { every_step: true, ..request.clone() },
         Request { args: &args, ..request.clone() },
         Request { sets: &sets, ..request.clone() },
-        Request { platform: Some("linux/arm64".parse().expect("one")), ..request.clone() },
+        Request { platforms: &["linux/arm64".parse().expect("one")], ..request.clone() },
     ];
     let mut keys: Vec<Digest> = different.iter().map(|request| request.key("1")).collect();
     keys.extend([request.key("1"), request.key("2")]);

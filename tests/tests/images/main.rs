@@ -6,5 +6,6 @@ mod config;
 mod depth;
 mod everything;
 mod golden;
+mod platforms;
 mod readers;
 mod registries;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use reimage_castore::{ActionDigest, Digest, Output, Store, TreePath, hex};
-use reimage_oci::{Descriptor, Layout, MANIFEST, PackedLayer};
+use reimage_oci::{Descriptor, Layout, PackedLayer};
 use reimage_plan::{Plan, Section, StepId, StepKind};
 use reimage_remote::{Blob, Cache, Content, Upload, packs, write_pack};
 
@@ -31,11 +31,8 @@ impl Givings {
     /// For the images of a plan.
     pub(crate) fn new(plan: &Plan) -> Self {
         let images = plan.spec().targets.iter().filter(|target| target.section == Section::Images);
-        let stacks = images.filter_map(|target| match &plan.step(target.step).kind {
-            StepKind::Image(image) => Some(plan.stack_of(&image.layers)),
-            _ => None,
-        });
-        Self { layers: stacks.flatten().collect(), waiting: Mutex::default() }
+        let images = images.flat_map(|target| plan.images(target.step));
+        Self { layers: images.flat_map(|id| plan.stack(id)).collect(), waiting: Mutex::default() }
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<StepId, ActionDigest>> {
@@ -193,16 +190,22 @@ fn target(
             TargetSaid::Tree { digest, value, packs }
         }
         TargetOutput::Image(image) => {
-            let descriptor = Descriptor::new(MANIFEST, image.digest, image.manifest_size);
-            let (manifest, _) = layout.manifest(&descriptor).map_err(io::Error::other)?;
-            let mut documents = Vec::new();
-            for descriptor in [&manifest.config, &descriptor] {
+            let (mut documents, mut layers) = (Vec::new(), BTreeSet::new());
+            let mut read = |descriptor: &Descriptor| {
                 let bytes = layout.read_document(descriptor).map_err(io::Error::other)?;
                 documents.push(String::from_utf8(bytes).map_err(io::Error::other)?);
+                io::Result::Ok(())
+            };
+            for descriptor in layout.walk(&image.descriptor()).map_err(io::Error::other)? {
+                read(&descriptor)?;
+                if descriptor.is_manifest() {
+                    let (manifest, _) = layout.manifest(&descriptor).map_err(io::Error::other)?;
+                    read(&manifest.config)?;
+                    let blob = |layer: &Descriptor| Blob { digest: layer.digest, size: layer.size };
+                    layers.extend(manifest.layers.iter().map(blob));
+                }
             }
-            let layers = manifest.layers.iter();
-            let layers: Vec<_> =
-                layers.map(|layer| Blob { digest: layer.digest, size: layer.size }).collect();
+            let layers: Vec<_> = layers.into_iter().collect();
             uploads.extend(layers.iter().map(|blob| of_layout(layout.clone(), *blob)));
             TargetSaid::Image { image, documents, layers }
         }

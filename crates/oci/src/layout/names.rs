@@ -36,35 +36,25 @@ impl Layout {
         Ok(images)
     }
 
-    /// The image of this name: a reference, a digest, or twelve or more digits of one.
+    /// The image of this name: a reference, a digest, or twelve or more digits of one. A digest may be that of an image
+    /// of an index.
     pub fn find(&self, name: &str) -> Result<StoredImage, LayoutError> {
-        let images = self.images()?;
-        let digits = name.strip_prefix("sha256:").unwrap_or(name);
-        let wanted = as_reference(name);
-        if let Some(wanted) = &wanted {
-            let is_it = |image: &&StoredImage| match wanted.digest() {
-                Some(digest) => image.descriptor.digest == digest,
-                None => image.names.iter().any(|name| as_reference(name).as_ref() == Some(wanted)),
-            };
-            if let Some(image) = images.iter().find(is_it) {
-                return Ok(image.clone());
-            }
+        let mut images = self.images()?;
+        match find_in(&images, name) {
+            Err(LayoutError::NoImage { .. }) => {}
+            found => return found,
         }
-        // Names of other tools need not be references.
-        if let Some(image) = images.iter().find(|i| i.names.iter().any(|n| n == name)) {
-            return Ok(image.clone());
+        let indexes: Vec<_> = images.drain(..).filter(|i| i.descriptor.is_index()).collect();
+        for index in indexes {
+            // One that cannot be read is reported to whoever asks for it.
+            let inner = self.manifests(&index.descriptor).unwrap_or_default();
+            let inner = inner.into_iter().map(|d| StoredImage { descriptor: d, names: Vec::new() });
+            images.extend(inner);
         }
-        let begins = |image: &&StoredImage| {
-            digits.len() >= 12 && image.descriptor.digest.hex().starts_with(digits)
-        };
-        let mut found = images.iter().filter(begins);
-        match (found.next(), found.next()) {
-            (Some(image), None) => Ok(image.clone()),
-            (Some(_), Some(_)) => Err(LayoutError::Ambiguous { name: name.into() }),
-            (None, _) => Err(LayoutError::NoImage { name: name.into() }),
-        }
+        images.sort_by_key(|image| image.descriptor.digest);
+        images.dedup_by_key(|image| image.descriptor.digest);
+        find_in(&images, name)
     }
-
     /// The manifest that this descriptor names, with its bytes.
     pub fn manifest(&self, descriptor: &Descriptor) -> Result<(Manifest, Vec<u8>), LayoutError> {
         if !descriptor.is_manifest() {
@@ -83,7 +73,7 @@ impl Layout {
     }
 
     /// This descriptor and, if it is an index, all indexes and manifests below it, each once.
-    pub(crate) fn walk(&self, top: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+    pub fn walk(&self, top: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
         let mut rest = vec![top.clone()];
@@ -111,7 +101,7 @@ impl Layout {
     /// Takes a name away, and the image with its last name; a digest takes all of its names.
     /// Gives back the names that went. Blobs stay until [`Self::prune`].
     pub fn remove(&self, name: &str) -> Result<Vec<String>, LayoutError> {
-        let image = self.find(name)?;
+        let image = find_in(&self.images()?, name)?;
         let wanted = as_reference(name).filter(|reference| reference.digest().is_none());
         let by_name = |held: &str| wanted.is_some() && as_reference(held) == wanted || held == name;
         let one_name = image.names.iter().any(|held| by_name(held));
@@ -166,6 +156,34 @@ impl Session {
             }
             index.manifests.sort_by_key(|d| (name_of(d).is_none(), name_of(d), d.digest));
         })
+    }
+}
+
+/// The one of these images that has this name.
+fn find_in(images: &[StoredImage], name: &str) -> Result<StoredImage, LayoutError> {
+    let digits = name.strip_prefix("sha256:").unwrap_or(name);
+    let wanted = as_reference(name);
+    if let Some(wanted) = &wanted {
+        let is_it = |image: &&StoredImage| match wanted.digest() {
+            Some(digest) => image.descriptor.digest == digest,
+            None => image.names.iter().any(|name| as_reference(name).as_ref() == Some(wanted)),
+        };
+        if let Some(image) = images.iter().find(is_it) {
+            return Ok(image.clone());
+        }
+    }
+    // Names of other tools need not be references.
+    if let Some(image) = images.iter().find(|i| i.names.iter().any(|n| n == name)) {
+        return Ok(image.clone());
+    }
+    let begins = |image: &&StoredImage| {
+        digits.len() >= 12 && image.descriptor.digest.hex().starts_with(digits)
+    };
+    let mut found = images.iter().filter(begins);
+    match (found.next(), found.next()) {
+        (Some(image), None) => Ok(image.clone()),
+        (Some(_), Some(_)) => Err(LayoutError::Ambiguous { name: name.into() }),
+        (None, _) => Err(LayoutError::NoImage { name: name.into() }),
     }
 }
 

@@ -197,10 +197,15 @@ impl Session {
         writer.commit(digest)
     }
 
+    /// Adds an image's documents, for an index to name.
+    pub fn put_documents(&self, image: &Assembled) -> Result<(), LayoutError> {
+        self.put(&image.config)?;
+        self.put(&image.manifest)
+    }
+
     /// Adds an image's documents and gives it these names; its layers must be there.
     pub fn add(&self, image: &Assembled, names: &[crate::Reference]) -> Result<(), LayoutError> {
-        self.put(&image.config)?;
-        self.put(&image.manifest)?;
+        self.put_documents(image)?;
         self.name(&image.manifest.descriptor, names)
     }
 }

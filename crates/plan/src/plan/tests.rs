@@ -3,7 +3,7 @@
 use reimage_castore::TreePath;
 
 use super::*;
-use crate::{Command, Copy, FileContent, FileEntry, Files, Image, Limits, Run};
+use crate::{Command, Copy, FileContent, FileEntry, Files, Image, Limits, Platform, Run};
 
 fn files(text: &str) -> StepKind {
     let entry = FileEntry { content: FileContent::Text(text.to_owned()), chmod: None, chown: None };
@@ -24,7 +24,7 @@ fn run(from: &[usize], outputs: bool) -> StepKind {
         entropy: None,
         stat: None,
         cpus: None,
-        platform: None,
+        platform: Platform::default(),
         limits: Limits::default(),
     })
 }
@@ -40,6 +40,7 @@ fn debian(from: &[usize], package: &str) -> StepKind {
         exclude: Vec::new(),
         components: None,
         repositories: Vec::new(),
+        platform: Platform::default(),
     })
 }
 
@@ -48,7 +49,7 @@ fn image(layers: &[usize]) -> StepKind {
         layers: ids(layers),
         config: crate::Config::default(),
         annotations: BTreeMap::new(),
-        platforms: None,
+        platform: Platform::default(),
         compression: crate::Compression::Gzip,
         created: None,
         tags: Vec::new(),

@@ -115,6 +115,7 @@ pub(super) fn print(app: &App, record: &TargetRecord) -> Result<(), CommandError
                 "digest": image.digest.to_string(),
                 "size": image.size,
                 "tags": image.tags,
+                "platforms": image.platforms,
             }),
             TargetOutput::Tree(digest) => json!({
                 "target": record.path, "kind": "tree", "digest": digest.to_string(),

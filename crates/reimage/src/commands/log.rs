@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use reimage_build::log;
+use reimage_plan::Platform;
 
 use crate::{
     app::App,
@@ -30,7 +31,7 @@ pub(crate) struct LogArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &LogArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let spec = SpecArgs::one(&args.name, &args.overrides);
+    let spec = SpecArgs::one(&args.name, &args.overrides.built_for(Platform::default()));
     let session = Session::open(app, &args.build)?;
     let plan = session.plan_of_one(&spec)?;
     let step = plan.spec().targets[0].step;

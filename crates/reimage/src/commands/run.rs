@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use reimage_build::{Entered, Instead, enter, enter_stored};
 use reimage_castore::TreePath;
-use reimage_plan::StepKind;
+use reimage_plan::{Platform, StepKind};
 use reimage_sandbox::{Bind, Network};
 
 use crate::{
@@ -110,7 +110,10 @@ impl RunArgs {
         session: &Session<'_>,
         instead: &Instead,
     ) -> Result<(Entered, Vec<String>), CommandError> {
-        let plan = session.plan_of_one(&SpecArgs::one(&self.name, &self.overrides))?;
+        let plan = session.plan_of_one(&SpecArgs::one(
+            &self.name,
+            &self.overrides.built_for(Platform::default()),
+        ))?;
         let target = &plan.spec().targets[0];
         let StepKind::Image(image) = &plan.step(target.step).kind else {
             let error = CommandError::usage(format!("`{}` is no image", target.path()));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use reimage_build::{Instead, enter};
-use reimage_plan::{Command, StepKind};
+use reimage_plan::{Command, Platform, StepKind};
 
 use crate::{
     app::App,
@@ -39,7 +39,7 @@ pub(crate) struct ShellArgs {
 
 /// Runs it.
 pub(crate) fn run(args: &ShellArgs, app: &App) -> Result<ExitCode, CommandError> {
-    let spec = SpecArgs::one(&args.name, &args.overrides);
+    let spec = SpecArgs::one(&args.name, &args.overrides.built_for(Platform::default()));
     let session = Session::open(app, &args.build)?;
     let plan = session.plan_of_one(&spec)?;
     let step = plan.spec().targets[0].step;

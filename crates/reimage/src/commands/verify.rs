@@ -9,10 +9,10 @@ use clap::Args;
 use reimage_build::{BuildError, TargetOutput, build};
 use reimage_castore::Store;
 use reimage_oci::{
-    CompareError, Compared, Descriptor, Difference, Layout, Limits, Reference, compare,
-    import_archive, import_layout,
+    self as oci, CompareError, Compared, Descriptor, Difference, Layout, Limits, Reference,
+    compare, import_archive, import_layout,
 };
-use reimage_plan::{Plan, Section, StepKind, Target};
+use reimage_plan::{Plan, Platform, Section, StepId, StepKind, Target};
 use serde_json::json;
 
 use super::lock::lock_of;
@@ -20,7 +20,7 @@ use crate::{
     app::App,
     cli::FormatArgs,
     error::{CommandError, Kind, from::source_is_gone},
-    image_name::{self, find},
+    image_name::find,
     session::{BuildFlags, Session},
     spec_args::{Overrides, SpecArgs},
 };
@@ -67,8 +67,7 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode, CommandError
     let session = Session::open(app, &args.build)?;
     let clean = Clean::new(&session.store)?;
     let given = Given::open(args, app, &clean)?;
-    let manifest = given.manifest()?;
-    let spec = SpecArgs::one(&args.target, &args.overrides);
+    let spec = SpecArgs::one(&args.target, &given.overrides(&args.overrides)?);
     let session = session.rebuilding(&clean.0)?;
     let loaded = spec.load(app, &[Section::Images], false, None)?;
     let loaded = loaded.into_iter().next().expect("one name is of one spec");
@@ -76,6 +75,7 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode, CommandError
     let mut spec = loaded.evaluated.spec;
     let images = spec.targets.iter().filter_map(|target| match &spec.steps[target.step.0].kind {
         StepKind::Image(image) => Some((target.clone(), image.tags.clone())),
+        StepKind::Index(index) => Some((target.clone(), index.tags.clone())),
         _ => None,
     });
     spec.targets = vec![given.choose(&images.collect::<Vec<_>>())?];
@@ -86,16 +86,11 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode, CommandError
             let TargetOutput::Image(made) = &record.targets[0].output else {
                 unreachable!("the target is an image")
             };
-            let rebuilt = session.layout.find(&made.digest.to_string())?.descriptor;
-            let first = Compared { layout: &given.layout, manifest: &manifest };
-            let second = Compared { layout: &session.layout, manifest: &rebuilt };
-            match compare(&first, &second)? {
-                None if given.descriptor.digest != manifest.digest => {
-                    Verdict::Different(Difference::Written { document: "index" }, None)
-                }
+            match given.first_difference(&session.layout, &made.descriptor())? {
                 None => Verdict::Identical,
-                Some(difference) => {
-                    let step = step_of(&plan, target, &difference);
+                Some((number, difference)) => {
+                    let image = plan.images(target.step)[number];
+                    let step = step_of(&plan, image, &difference);
                     Verdict::Different(difference, step)
                 }
             }
@@ -162,12 +157,33 @@ impl Given {
         Ok(Self { layout, descriptor: image.descriptor.clone(), names })
     }
 
-    fn manifest(&self) -> Result<Descriptor, CommandError> {
-        let image = reimage_oci::StoredImage {
-            descriptor: self.descriptor.clone(),
-            names: self.names.clone(),
-        };
-        image_name::manifest(&self.layout, &image)
+    /// What goes over the spec: a manifest is rebuilt for its platform, whatever others the spec names.
+    fn overrides(&self, overrides: &Overrides) -> Result<Overrides, CommandError> {
+        if self.descriptor.is_index() {
+            return Ok(overrides.clone());
+        }
+        let config = self.layout.image_config(&self.layout.manifest(&self.descriptor)?.0)?;
+        let oci::Platform { architecture, variant, .. } = config.platform;
+        Ok(overrides.built_for(Platform { architecture, variant }))
+    }
+
+    /// The first difference to what was rebuilt, and which of its images has it.
+    fn first_difference(
+        &self,
+        layout: &Layout,
+        rebuilt: &Descriptor,
+    ) -> Result<Option<(usize, Difference)>, CommandError> {
+        let ours = self.layout.manifests(&self.descriptor)?;
+        let theirs = layout.manifests(rebuilt)?;
+        for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            let first = Compared { layout: &self.layout, manifest: ours };
+            let second = Compared { layout, manifest: theirs };
+            if let Some(difference) = compare(&first, &second)? {
+                return Ok(Some((number, difference)));
+            }
+        }
+        let same = self.descriptor.digest == rebuilt.digest;
+        Ok((!same).then_some((0, Difference::Written { document: "index" })))
     }
 
     /// The only image of a spec, or the only one that has a name of ours among its tags.
@@ -189,12 +205,11 @@ impl Given {
 }
 
 /// The step that made the layer of a difference.
-fn step_of(plan: &Plan, target: &Target, difference: &Difference) -> Option<String> {
+fn step_of(plan: &Plan, image: StepId, difference: &Difference) -> Option<String> {
     let (Difference::Layer { number, .. } | Difference::Compression { number }) = difference else {
         return None;
     };
-    let StepKind::Image(image) = &plan.step(target.step).kind else { return None };
-    let layers = plan.stack_of(&image.layers);
+    let layers = plan.stack(image);
     let mut layers =
         layers.into_iter().filter(|id| !matches!(plan.step(*id).kind, StepKind::Image(_)));
     layers.nth(*number).map(|id| plan.step(id).name.clone())

@@ -10,7 +10,7 @@ use reimage_fetch::{
 };
 use reimage_http::HttpError;
 use reimage_oci::{LayoutError, ReferenceError};
-use reimage_plan::{LockError, PlanError};
+use reimage_plan::{LockError, PlanError, Platform};
 use reimage_registry::RegistryError;
 use reimage_spec::{ProjectError, SpecError};
 
@@ -163,6 +163,14 @@ fn failed(steps: Vec<Arc<StepError>>) -> CommandError {
         StepError::Lacking { lacking, .. } => {
             let degraded = "`--degraded` runs it without; what comes of it is not reproducible";
             (Kind::Environment, vec![lacking.advice.clone(), degraded.to_owned()], Detail::None)
+        }
+        StepError::Foreign { .. } => {
+            let here = Platform::default();
+            let cache =
+                "its result can come from a shared cache that such a machine writes: `--cache`";
+            let runs = format!("a step that must run here says so: `platform = \"{here}\"`");
+            let only = format!("`--platform {here}` builds for this machine alone");
+            (Kind::Environment, vec![cache.to_owned(), runs, only], Detail::None)
         }
         StepError::OutputNotWritten { wrote, .. } => {
             let more = wrote.len().saturating_sub(WROTE);

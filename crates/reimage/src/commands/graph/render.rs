@@ -30,6 +30,7 @@ fn edges(kind: &StepKind) -> Vec<Edge> {
         StepKind::Image(image) => {
             [all("layer", &image.layers), all("requires", &image.requires)].concat()
         }
+        StepKind::Index(index) => all("image", &index.images),
         StepKind::Run(run) => {
             let inputs = run.inputs.iter();
             let inputs = inputs.map(|(path, to)| Edge { role: format!("input {path}"), to: *to });
@@ -69,6 +70,7 @@ fn summary(kind: &StepKind) -> String {
             copy.to.as_ref().map_or(from.clone(), |to| format!("{from} -> {to}"))
         }
         StepKind::Image(image) => image.tags.join(" "),
+        StepKind::Index(index) => index.tags.join(" "),
     }
 }
 
@@ -154,7 +156,11 @@ pub(super) fn dot(spec: &Spec) -> Vec<String> {
     ];
     for (number, step) in spec.steps.iter().enumerate() {
         let label = format!("{}\n{} {}", step.name, step.kind.name(), summary(&step.kind));
-        let shape = if matches!(step.kind, StepKind::Image(_)) { ", style = bold" } else { "" };
+        let shape = if matches!(step.kind, StepKind::Image(_) | StepKind::Index(_)) {
+            ", style = bold"
+        } else {
+            ""
+        };
         lines.push(format!("  {number} [label = {}{shape}];", quote(label.trim_end())));
     }
     for (number, step) in spec.steps.iter().enumerate() {
@@ -190,7 +196,7 @@ pub(super) fn value(spec: &Spec) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use reimage_plan::{Copy, Http, Image, Place, Section, Step, Target};
+    use reimage_plan::{Copy, Http, Image, Place, Platform, Section, Step, Target};
 
     use super::*;
 
@@ -256,7 +262,7 @@ mod tests {
             layers: Vec::new(),
             config: reimage_plan::Config::default(),
             annotations: std::collections::BTreeMap::new(),
-            platforms: None,
+            platform: Platform::default(),
             compression: reimage_plan::Compression::Gzip,
             created: None,
             tags: Vec::new(),
