@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("http", &["castore"]),
     ("registry", &["http", "oci", "castore"]),
     ("fetch", &["http", "plan", "registry", "castore"]),
-    ("remote", &["castore"]),
+    ("remote", &["http", "oci", "registry", "castore"]),
     ("build", &["fetch", "http", "remote", "oci", "plan", "registry", "sandbox", "castore"]),
     (
         "reimage",

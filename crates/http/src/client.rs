@@ -225,7 +225,7 @@ impl Client {
 
     /// Waits before retry number `attempt`, from 1 on: as long as the server asked, or twice as long each time.
     pub fn wait(&self, attempt: u32, after: Option<Duration>) {
-        self.waits.wait(attempt, after);
+        std::thread::sleep(self.waits.time(attempt, after));
     }
 
     fn agent(&self, url: &str) -> Result<Agent, Failed> {

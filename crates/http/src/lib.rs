@@ -20,6 +20,7 @@ pub use client::{Answer, Client, HttpConfig, Payload, Proxies, Request};
 pub use download::{Downloader, Expected, Failure, Fetched, Get, Part, Progress};
 pub use error::HttpError;
 pub use parallel::parallel;
+pub use retry::Waits;
 pub use slots::{Slot, Slots};
 pub use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use url::{join, origin, redact};

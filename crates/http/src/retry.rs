@@ -12,24 +12,26 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Waits between tries.
 #[derive(Debug)]
-pub(crate) struct Waits {
+pub struct Waits {
     backoff: Duration,
     state: AtomicU64,
 }
 
 impl Waits {
-    pub(crate) fn new(backoff: Duration, seed: u64) -> Self {
+    /// The first wait is `backoff`; `seed` differs from that of other processes.
+    pub fn new(backoff: Duration, seed: u64) -> Self {
         Self { backoff, state: AtomicU64::new(seed) }
     }
 
-    /// Waits before retry number `attempt`, from 1 on: as long as the server asked, or twice as long each time.
-    pub(crate) fn wait(&self, attempt: u32, after: Option<Duration>) {
+    /// How long to wait before retry number `attempt`, from 1 on: as long as the server asked, or twice as long each
+    /// time, and up to half as much again at random.
+    pub fn time(&self, attempt: u32, after: Option<Duration>) -> Duration {
         let seed = self.state.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let jitter = (seed ^ (seed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 54; // 0..1024
         let base =
             after.unwrap_or_else(|| self.backoff.saturating_mul(1 << (attempt.max(1) - 1).min(6)));
         let spread = base.mul_f64(f64::from(u32::try_from(jitter).unwrap_or(0)) / 2048.0);
-        std::thread::sleep((base + spread).min(LONGEST_WAIT));
+        (base + spread).min(LONGEST_WAIT)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with a registry.
 
-use std::io;
+use std::{io, time::Duration};
 
 use reimage_castore::Sha256;
 use reimage_http::{Answer, HttpError, StatusCode};
@@ -68,6 +68,8 @@ pub enum RegistryError {
         host: String,
         /// The status.
         status: u16,
+        /// How long it asks to wait.
+        after: Option<Duration>,
         /// What it says, perhaps nothing.
         detail: String,
     },
@@ -138,14 +140,14 @@ impl RegistryError {
     /// What an answer that is an error means; `known`: whether it was told who we are.
     pub(crate) fn refused(what: &str, host: &str, known: bool, answer: Answer) -> Self {
         let (what, host) = (what.to_owned(), host.to_owned());
-        let status = answer.status;
+        let (status, after) = (answer.status, answer.retry_after());
         let detail = detail(&answer.beginning(MAX_ERROR));
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 Self::Denied { what, host, known, detail }
             }
             StatusCode::NOT_FOUND => Self::Missing { what, host, detail },
-            status => Self::Refused { what, host, status: status.as_u16(), detail },
+            status => Self::Refused { what, host, status: status.as_u16(), after, detail },
         }
     }
 

@@ -195,7 +195,7 @@ impl Image {
         let counts = Mutex::new(Counts::default());
         parallel(to.registry.parallel(), &missing, |blob| {
             let (digest, size) = (blob.digest, blob.size);
-            if size > SMALL && to.has(digest, size)? {
+            if size > SMALL && to.has_for(digest, size, Access::Push)? {
                 return Ok(());
             }
             let uploaded = to.upload(digest, size, mounts, &|| source.open(blob, progress))?;

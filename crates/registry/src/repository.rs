@@ -1,10 +1,10 @@
 //! One repository: what is read from it.
 
-use std::{cell::RefCell, fs::File};
+use std::{cell::RefCell, fs::File, io::Read};
 
 use reimage_castore::Sha256;
 use reimage_http::{
-    Expected, Failure as HttpFailure, HeaderValue, HttpError, Method, Part, Request, header,
+    Answer, Expected, Failure as HttpFailure, HeaderValue, HttpError, Method, Part, Request, header,
 };
 use reimage_oci::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST};
 
@@ -90,18 +90,49 @@ impl Repository<'_> {
         self.somewhere(|host| self.blob_at(host, digest, size, &mut file.borrow_mut(), progress))
     }
 
+    /// A blob as it comes, from the registry itself, neither verified nor resumed; none if it is not there, or not as
+    /// large.
+    pub fn read(
+        &self,
+        digest: Sha256,
+        size: u64,
+    ) -> Result<Option<impl Read + use<>>, RegistryError> {
+        let host = self.own();
+        let what = format!("the blob {digest} of `{}`", self.path);
+        let at = format!("blobs/{digest}");
+        let scopes = [scope(&self.scoped(&host), Access::Pull)];
+        let call = Call::new(Method::GET, &at, &what, &scopes);
+        self.registry.retrying(|| {
+            let answer = self.registry.send(&host, self, &call, &mut nothing)?;
+            match answer.status.as_u16() {
+                200 if has_length(&answer, size) => Ok(Some(answer.into_reader())),
+                200 | 404 => Ok(None),
+                _ => Err(Registry::refused(&host, &what, answer).into()),
+            }
+        })
+    }
+
     /// Whether the registry itself, and no mirror of it, has a blob.
     pub fn has(&self, digest: Sha256, size: u64) -> Result<bool, RegistryError> {
+        self.has_for(digest, size, Access::Pull)
+    }
+
+    /// The same, by who may do so much.
+    pub(crate) fn has_for(
+        &self,
+        digest: Sha256,
+        size: u64,
+        access: Access,
+    ) -> Result<bool, RegistryError> {
         let host = self.own();
         let what = format!("the blob {digest}");
         let at = format!("blobs/{digest}");
-        let scopes = [scope(&self.scoped(&host), Access::Push)];
+        let scopes = [scope(&self.scoped(&host), access)];
         let call = Call::new(Method::HEAD, &at, &what, &scopes);
         self.registry.retrying(|| {
             let answer = self.registry.send(&host, self, &call, &mut nothing)?;
-            let length = answer.header(&header::CONTENT_LENGTH).and_then(|l| l.parse().ok());
             match answer.status.as_u16() {
-                200 => Ok(length.is_none_or(|length: u64| length == size)),
+                200 => Ok(has_length(&answer, size)),
                 404 => Ok(false),
                 _ => Err(Registry::refused(&host, &what, answer).into()),
             }
@@ -251,6 +282,12 @@ impl Repository<'_> {
             (Err(error), _) => Err(RegistryError::http(&what, &host.name, error)),
         }
     }
+}
+
+/// Whether an answer says to be of this size, if it says anything.
+fn has_length(answer: &Answer, size: u64) -> bool {
+    let length = answer.header(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    length.is_none_or(|length: u64| length == size)
 }
 
 /// A request that sends nothing.

@@ -42,7 +42,7 @@ impl Repository<'_> {
         let mut torn = false;
         self.registry.retrying(|| {
             // The answer that broke off may have been the one that said that it is done.
-            if std::mem::replace(&mut torn, true) && self.has(digest, size)? {
+            if std::mem::replace(&mut torn, true) && self.has_for(digest, size, Access::Push)? {
                 return Ok(Uploaded::Sent);
             }
             loop {

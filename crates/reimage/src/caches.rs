@@ -1,21 +1,26 @@
 //! The caches of the team as the configuration names them: opened before a build, and waited for at its end.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use reimage_castore::Store;
+use reimage_http::HttpConfig;
+use reimage_oci::Reference;
+use reimage_registry::{Registry, RegistryConfig};
 use reimage_remote::{
     Backend, Cache, CacheConfig, Directory, KeyError, Patience, PrivateKey, PublicKey, Remote,
-    Sent, Trust, Warn,
+    Repository, Sent, Trust, Warn,
 };
 
 use crate::{
     app::App,
     config::{self, Config, Sourced},
     error::{CommandError, Kind},
+    network,
     ui::{Ui, bytes},
 };
 
@@ -31,11 +36,12 @@ pub(crate) struct Caches<'a> {
 }
 
 impl<'a> Caches<'a> {
-    /// Those of `config`; none if it names none.
+    /// Those of `config`, of which only directories are used if `offline`; none if it names none.
     pub(crate) fn open(
         app: &'a App,
         config: &Config,
         store: &Store,
+        offline: bool,
     ) -> Result<Option<Self>, CommandError> {
         let config::Cache { urls, write, trust, key, .. } = &config.cache;
         if urls.value.is_empty() && write.value.is_empty() {
@@ -70,16 +76,23 @@ impl<'a> Caches<'a> {
         for (list, url) in
             read_only.map(|url| (urls, url)).chain(write.value.iter().map(|url| (write, url)))
         {
-            let backend = backend(url, list, app)?;
+            let place = place(url, list)?;
+            if offline && matches!(place, Place::Repository(_)) {
+                continue;
+            }
+            let backend = place.backend(app, config)?;
             let (tmp, seed) = (store.tmp_dir(), std::process::id().into());
             let patience = Patience::default();
             let remote = Remote::new(url, backend, patience, tmp, seed, warn.clone());
             remotes.push((remote, write.value.contains(url)));
         }
         // In the order in which they are named.
-        let place =
+        let order =
             |url: &str| urls.value.iter().position(|named| named == url).unwrap_or(usize::MAX);
-        remotes.sort_by_key(|(remote, _)| place(remote.name()));
+        remotes.sort_by_key(|(remote, _)| order(remote.name()));
+        if remotes.is_empty() {
+            return Ok(None);
+        }
         let cache = Cache::new(CacheConfig { remotes, trust, signer });
         Ok(Some(Self { ui: &app.ui, cache, wait: config.cache.wait(), warnings }))
     }
@@ -120,17 +133,57 @@ impl Drop for Caches<'_> {
     }
 }
 
+/// Where a cache lies.
+enum Place<'u> {
+    Directory(&'u str),
+    Repository(Reference),
+}
+
 /// Where `url` leads.
-fn backend(
-    url: &str,
-    list: &Sourced<Vec<String>>,
-    app: &App,
-) -> Result<Arc<dyn Backend>, CommandError> {
+fn place<'u>(url: &'u str, list: &Sourced<Vec<String>>) -> Result<Place<'u>, CommandError> {
+    let bad = || {
+        CommandError::usage(format!("`{url}` is no cache ({})", list.origin)).hint(
+            "a cache is a directory, `file:///mnt/cache`, or a repository of a registry, `oci://registry.example/team/cache`",
+        )
+    };
     if let Some(path) = url.strip_prefix("file://").filter(|path| path.starts_with('/')) {
-        return Ok(Arc::new(Directory::new(path, app.machine.time())));
+        return Ok(Place::Directory(path));
     }
-    let message = format!("`{url}` is no cache ({})", list.origin);
-    Err(CommandError::usage(message).hint("a cache is a directory: `file:///mnt/cache`"))
+    let name = url.strip_prefix("oci://").ok_or_else(bad)?;
+    let reference = name.parse::<Reference>().map_err(|error| bad().caused_by(error))?;
+    // No registry is meant unless it is named, and records have tags of their own.
+    if name != format!("{}/{}", reference.registry(), reference.path()) {
+        return Err(bad());
+    }
+    Ok(Place::Repository(reference))
+}
+
+/// The caches that are repositories of registries.
+pub(crate) fn repositories(config: &Config) -> Vec<Reference> {
+    let config::Cache { urls, write, .. } = &config.cache;
+    let all = [write, urls].map(|list| list.value.iter().filter_map(|url| place(url, list).ok()));
+    let repository = |place| match place {
+        Place::Repository(reference) => Some(reference),
+        Place::Directory(_) => None,
+    };
+    all.into_iter().flatten().filter_map(repository).collect()
+}
+
+impl Place<'_> {
+    fn backend(self, app: &App, config: &Config) -> Result<Arc<dyn Backend>, CommandError> {
+        let reference = match self {
+            Self::Directory(path) => {
+                return Ok(Arc::new(Directory::new(path, app.machine.time())));
+            }
+            Self::Repository(reference) => reference,
+        };
+        let parallel = Patience::default().parallel;
+        let http = HttpConfig { retries: 0, parallel, ..network::http(&app.machine, false) };
+        let mirrors = BTreeMap::new();
+        let registries = RegistryConfig { mirrors, ..network::registries(&app.machine, config) };
+        let registry = Registry::new(http, registries)?;
+        Ok(Arc::new(Repository::new(registry, reference.registry(), reference.path())))
+    }
 }
 
 fn private(path: &Path, key: &Sourced<Option<PathBuf>>) -> Result<PrivateKey, CommandError> {

@@ -77,7 +77,7 @@ impl<'a> Session<'a> {
         let degraded = flags.degraded;
         let memory = config.memory.value.0;
         let bundles = RefCell::default();
-        let caches = Caches::open(app, &config, &store)?;
+        let caches = Caches::open(app, &config, &store, flags.offline)?;
         Ok(Self {
             app,
             jobs,

@@ -7,6 +7,7 @@ use std::{
     error::Error,
     fmt,
     io::{self, Read, Write},
+    time::Duration,
 };
 
 use reimage_castore::{Digest, Sha256};
@@ -58,6 +59,8 @@ pub const MAX_RECORD: u64 = 4 << 20;
 pub struct BackendError {
     /// Whether it is worth a second try.
     pub again: Again,
+    /// How long it asks to wait before that.
+    pub after: Option<Duration>,
     source: Box<dyn Error + Send + Sync>,
 }
 
@@ -66,6 +69,8 @@ pub struct BackendError {
 pub enum Again {
     /// It may go well the next time.
     Soon,
+    /// This will never go well, whereas others may.
+    Others,
     /// Nothing of this kind will be allowed or possible.
     Never,
 }
@@ -73,12 +78,17 @@ pub enum Again {
 impl BackendError {
     /// A failure that may pass.
     pub fn passing(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { again: Again::Soon, source: source.into() }
+        Self::new(Again::Soon, source)
     }
 
     /// A failure that stays.
     pub fn lasting(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { again: Again::Never, source: source.into() }
+        Self::new(Again::Never, source)
+    }
+
+    /// A failure, and whether it stays.
+    pub fn new(again: Again, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { again, after: None, source: source.into() }
     }
 }
 

@@ -11,6 +11,7 @@ mod fuzz;
 mod pack;
 mod record;
 mod remote;
+mod repository;
 mod sign;
 mod upload;
 
@@ -21,5 +22,6 @@ pub use fuzz::FUZZ_TARGETS;
 pub use pack::{Content, packs, read_pack, write_pack};
 pub use record::Record;
 pub use remote::{Metrics, Patience, Remote, Unavailable, Warn};
+pub use repository::Repository;
 pub use sign::{KeyError, PrivateKey, PublicKey, Refused, Trust, open, seal};
 pub use upload::{Sent, Upload};

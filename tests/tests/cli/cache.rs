@@ -19,7 +19,7 @@ use crate::{
     lock::{constant, debian, http},
 };
 
-const SPEC: &str = r#"let re = import "reimage.ncl" in
+pub(crate) const SPEC: &str = r#"let re = import "reimage.ncl" in
 {
   steps = {
     root | re.Copy = { from = re.local { path = "root" } },
@@ -33,19 +33,27 @@ const SPEC: &str = r#"let re = import "reimage.ncl" in
 } | re.Spec
 "#;
 
-/// A team: the machine that makes and signs, and the directory that all share.
-struct Team {
-    env: TestEnv,
+/// A team: the machine that makes and signs, and the cache that all share.
+pub(crate) struct Team {
+    pub(crate) env: TestEnv,
+    url: String,
 }
 
 impl Team {
-    fn new(spec: &str) -> Self {
+    /// One that shares a directory.
+    pub(crate) fn new(spec: &str) -> Self {
+        let team = Self::at(spec, String::new());
+        fs_err::create_dir(team.shared()).expect("the directory is new");
+        Self { url: format!("file://{}", text(team.shared())), ..team }
+    }
+
+    /// One whose cache is at `url`.
+    pub(crate) fn at(spec: &str, url: String) -> Self {
         let env = TestEnv::new();
         env.programs(&["sh", "cat", "mkdir", "head"]).file("src/a.txt", "one\n").file("spec.ncl", spec);
-        fs_err::create_dir(env.root().join("shared")).expect("the directory is new");
         let key = text(env.root().join("key"));
         let _ = env.reimage(["cache", "keygen", &key]).expect(0);
-        Self { env }
+        Self { env, url }
     }
 
     fn shared(&self) -> PathBuf {
@@ -53,11 +61,11 @@ impl Team {
     }
 
     fn url(&self) -> String {
-        format!("file://{}", text(self.shared()))
+        self.url.clone()
     }
 
     /// Lets `env` take from the cache, and give to it if `gives`.
-    fn join(&self, env: &TestEnv, gives: bool) {
+    pub(crate) fn join(&self, env: &TestEnv, gives: bool) {
         let (url, key) = (self.url(), text(self.env.root().join("key")));
         env.config(&if gives {
             format!("[cache]\nwrite = [\"{url}\"]\nkey = \"{key}\"\n")
@@ -67,13 +75,13 @@ impl Team {
     }
 
     /// Builds all on the first machine and sends it.
-    fn make(&self) -> Ran {
+    pub(crate) fn make(&self) -> Ran {
         self.join(&self.env, true);
         self.env.reimage(["build"]).expect(0)
     }
 
     /// Another machine with a clone of the project.
-    fn second(&self) -> TestEnv {
+    pub(crate) fn second(&self) -> TestEnv {
         let second = clone(&self.env);
         self.join(&second, false);
         second
@@ -92,12 +100,12 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     each.collect()
 }
 
-fn text(path: impl AsRef<Path>) -> String {
+pub(crate) fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().to_str().expect("plain names").to_owned()
 }
 
 /// The steps that ran.
-fn ran(ran: &Ran) -> Vec<String> {
+pub(crate) fn ran(ran: &Ran) -> Vec<String> {
     let err = ran.err();
     let done = err.lines().filter_map(|line| line.trim().strip_prefix("done "));
     let mut steps: Vec<_> = done.filter_map(|rest| rest.split(' ').next()).map(str::to_owned).collect();
@@ -106,7 +114,7 @@ fn ran(ran: &Ran) -> Vec<String> {
 }
 
 /// What it says of the cache: `4 found, 1.0 MB received, 0 B sent`.
-fn moved(ran: &Ran) -> String {
+pub(crate) fn moved(ran: &Ran) -> String {
     let err = ran.err();
     let line = err.lines().find_map(|line| line.strip_prefix("Cache ")).unwrap_or_default();
     line.split_once(": ").map(|(_, moved)| moved.to_owned()).unwrap_or_default()
@@ -458,15 +466,24 @@ fn settings_that_make_no_sense() {
     assert_snapshot!(build(&["--cache", "ftp://host/mnt", "--cache-trust", "server"]), @"
     ------- stderr -------
     error: `ftp://host/mnt` is no cache (--cache)
-    hint: a cache is a directory: `file:///mnt/cache`
+    hint: a cache is a directory, `file:///mnt/cache`, or a repository of a registry, `oci://registry.example/team/cache`
     [exit status: 64]
     ");
     assert_snapshot!(build(&["--cache", "file://mnt", "--cache-trust", "server"]), @"
     ------- stderr -------
     error: `file://mnt` is no cache (--cache)
-    hint: a cache is a directory: `file:///mnt/cache`
+    hint: a cache is a directory, `file:///mnt/cache`, or a repository of a registry, `oci://registry.example/team/cache`
     [exit status: 64]
     ");
+    for (url, why) in [
+        ("oci://team/cache", ""),
+        ("oci://registry.example/team/cache:1", ""),
+        ("oci://registry.example/Team", "names of repositories are lower-case"),
+    ] {
+        let refused = build(&["--cache", url, "--cache-trust", "server"]).expect(64);
+        let says = format!("`{url}` is no cache (--cache)");
+        assert!(refused.err().contains(&says) && refused.err().contains(why), "{refused}");
+    }
     env.config("[cache]\nurls = [\"file:///mnt\"]\ntrust = \"everybody\"\n");
     assert_snapshot!(build(&[]), @r#"
     ------- stderr -------

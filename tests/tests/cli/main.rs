@@ -30,6 +30,7 @@ modules!(
     build,
     bundle,
     cache,
+    cache_registry,
     check,
     completions,
     conditions,

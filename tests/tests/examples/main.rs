@@ -5,9 +5,11 @@
 #![expect(clippy::disallowed_methods, reason = "the order of files is what must not matter")]
 
 mod container;
+mod shared;
 
 use std::path::{Path, PathBuf};
 
+use crate::shared::Caches;
 use reimage_tests::{TestEnv, answer, assert_same_files, files, free_port, is_root, tool};
 
 /// The digest of `hello` in this baseline: it depends on nothing but this program.
@@ -43,7 +45,20 @@ fn machine(name: &str, lock: Option<&str>) -> TestEnv {
 
 /// Builds an example twice, by two users on two machines; gives the first machine.
 fn one_digest(name: &str) -> TestEnv {
-    let first = machine(name, None);
+    one_digest_of(name, machine(name, None))
+}
+
+/// The same, and a third and a fourth time from what the first machine gave to caches.
+fn one_digest_and_shared(name: &str) -> TestEnv {
+    let (first, caches) = (machine(name, None), Caches::new());
+    caches.written_by(&first);
+    let first = one_digest_of(name, first);
+    let built = first.reimage(["build", "--no-cache"]).expect(0).out();
+    caches.check(&built, || machine(name, Some(&first.read("reimage.lock"))));
+    first
+}
+
+fn one_digest_of(name: &str, first: TestEnv) -> TestEnv {
     let built = first.reimage(["build"]).expect(0).out();
     assert!(!built.is_empty());
     let lock = first.path("reimage.lock").exists().then(|| first.read("reimage.lock"));
@@ -94,7 +109,7 @@ fn c_multistage() {
 
 #[test]
 fn monorepo() {
-    let env = one_digest("monorepo");
+    let env = one_digest_and_shared("monorepo");
     // One lock for all: a service alone is the same image.
     let all = env.reimage(["build"]).expect(0).out();
     let web = env.reimage(["build", "services/web#images.web"]).expect(0).out();
@@ -112,7 +127,7 @@ fn monorepo() {
 
 #[test]
 fn python_web_answers_wherever_it_runs() {
-    let env = one_digest("python-web");
+    let env = one_digest_and_shared("python-web");
     let port = free_port();
     let bind = format!("--bind=127.0.0.1:{port}");
     let server = ["gunicorn", &bind, "main:app"];

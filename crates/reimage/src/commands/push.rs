@@ -8,6 +8,7 @@ use reimage_registry::{Platforms, Source};
 
 use crate::{
     app::App,
+    caches,
     cli::FormatArgs,
     error::CommandError,
     image_name::{self, ImageArgs},
@@ -42,11 +43,13 @@ pub(crate) struct PushArgs {
 pub(crate) fn run(args: &PushArgs, app: &App) -> Result<ExitCode, CommandError> {
     let to = args.to.iter().map(|name| name.parse::<Reference>());
     let mut to = to.map(|name| name.map(Reference::or_latest)).collect::<Result<Vec<_>, _>>()?;
-    let registry = network::registry(app, &app.config()?)?;
+    let config = app.config()?;
+    let registry = network::registry(app, &config)?;
     let here = args.image.find(app)?;
     transfer::may_leave(&here.layout, &here.image.descriptor)?;
-    let known: Vec<Reference> =
-        here.image.names.iter().filter_map(|name| name.parse().ok()).collect();
+    // A cache has the layers of what was built with it.
+    let names = here.image.names.iter().filter_map(|name| name.parse().ok());
+    let known: Vec<Reference> = caches::repositories(&config).into_iter().chain(names).collect();
     if to.is_empty() {
         to = match args.image.name.parse::<Reference>() {
             Ok(name) if !image_name::is_target(&args.image.name) => vec![name.or_latest()],

@@ -71,8 +71,8 @@ impl Default for Cache {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Caches of the team")]
 pub(crate) struct CacheFlags {
-    /// Take results from this cache, such as `file:///mnt/cache`, instead of the configured ones (can be repeated: they
-    /// are asked in order)
+    /// Take results from this cache, `file:///DIRECTORY` or `oci://REGISTRY/REPOSITORY`, instead of the configured ones
+    /// (can be repeated: they are asked in order)
     #[arg(long = "cache", value_name = "URL")]
     urls: Vec<String>,
     /// Take results from this cache, too, and send it what is made here, instead of the configured ones (can be repeated)

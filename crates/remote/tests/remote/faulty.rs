@@ -112,13 +112,22 @@ pub(crate) type Warnings = Arc<Mutex<Vec<String>>>;
 
 /// A cache of this backend that waits a tenth of what users wait, and what it warns of.
 pub(crate) fn remote(backend: Arc<dyn Backend>) -> (Remote, Warnings) {
+    remote_with(backend, Duration::from_millis(170))
+}
+
+/// The same for tests in which nothing hangs, however busy the machine is.
+pub(crate) fn patient_remote(backend: Arc<dyn Backend>) -> (Remote, Warnings) {
+    remote_with(backend, Duration::from_secs(30))
+}
+
+fn remote_with(backend: Arc<dyn Backend>, dead: Duration) -> (Remote, Warnings) {
     let warnings = Warnings::default();
     let theirs = warnings.clone();
     let warn = Arc::new(move |what| theirs.lock().expect("nobody panics").push(what));
     let patience = Patience {
-        ask: Duration::from_millis(70),
-        dead: Duration::from_millis(170),
-        stalled: Duration::from_secs(2),
+        ask: dead * 7 / 17,
+        dead,
+        stalled: Duration::from_secs(2).max(dead),
         backoff: Duration::from_millis(1),
         ..Patience::default()
     };

@@ -3,13 +3,18 @@
 mod believed;
 mod faulty;
 mod patience;
+mod repository;
 mod suite;
 mod uploads;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 use reimage_castore::Sha256;
-use reimage_remote::{Backend, Blob, Directory};
+use reimage_remote::{Again, Backend, BackendError, Blob, Directory};
 use tempfile::TempDir;
 
 /// An empty cache in a directory.
@@ -23,14 +28,27 @@ fn blob(bytes: &[u8]) -> Blob {
     Blob { digest: Sha256::of(bytes), size: bytes.len() as u64 }
 }
 
+/// Asks again what may pass: docker's registry fails when what is read is being written.
+fn patient<T>(call: impl Fn() -> Result<T, BackendError>) -> T {
+    for _ in 0..50 {
+        match call() {
+            Err(error) if error.again == Again::Soon => thread::sleep(Duration::from_millis(20)),
+            answer => return answer.expect("it answers"),
+        }
+    }
+    panic!("it does not pass")
+}
+
 fn put(backend: &dyn Backend, bytes: &[u8]) -> Blob {
     let blob = blob(bytes);
-    backend.put(&blob, &mut &bytes[..]).expect("it is kept");
+    patient(|| backend.put(&blob, &mut &bytes[..]));
     blob
 }
 
 /// A blob, as it comes.
 fn get(backend: &dyn Backend, blob: &Blob) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    backend.get(blob, &mut bytes).expect("it answers").then_some(bytes)
+    patient(|| {
+        let mut bytes = Vec::new();
+        Ok(backend.get(blob, &mut bytes)?.then_some(bytes))
+    })
 }

@@ -9,7 +9,12 @@ use std::{
 use reimage_castore::{Digest, Sha256};
 use reimage_remote::{Backend, Blob};
 
-use crate::{blob, directory, get, put};
+use reimage_tests::{Closed, DockerRegistry, registry::Registry};
+
+use crate::{
+    blob, directory, get, patient, put,
+    repository::{credentials, repository, repository_as},
+};
 
 /// All of it, on an empty cache.
 fn suite(backend: &dyn Backend) {
@@ -26,6 +31,20 @@ fn a_directory() {
     suite(&*backend);
     let left: Vec<_> = names(there.path()).into_iter().filter(|n| n.starts_with(".tmp")).collect();
     assert_eq!(left, Vec::<String>::new(), "nothing temporary is left");
+}
+
+#[test]
+fn a_repository() {
+    suite(&repository(&Registry::open().host()));
+}
+
+#[test]
+fn a_repository_of_docker_s_registry() {
+    suite(&repository(&DockerRegistry::open().host()));
+    // One that wants to know who we are.
+    let registry = DockerRegistry::new(Closed { password: true, ..Closed::default() });
+    let directory = tempfile::tempdir().expect("a directory");
+    suite(&repository_as(&registry.host(), credentials(directory.path(), &registry.host())));
 }
 
 fn blobs(backend: &dyn Backend) {
@@ -121,8 +140,8 @@ fn records_together(backend: &dyn Backend) {
         let write = |number: u8| {
             move || {
                 let record = vec![number; 100];
-                let won = backend.put_record(&key, &record, &[], None).expect("it answers");
-                let there = backend.record(&key).expect("it answers").expect("somebody wrote it");
+                let won = patient(|| backend.put_record(&key, &record, &[], None));
+                let there = patient(|| backend.record(&key)).expect("somebody wrote it");
                 assert!(there.len() == 100 && there.iter().all(|byte| *byte == there[0]));
                 won.then_some(record)
             }
