@@ -126,6 +126,9 @@ pub(crate) fn fetched(
     (sha256, size): (Sha256, u64),
 ) -> Result<Made, StepError> {
     by_digest(engine, id, sha256, |file| {
+        if engine.cached_blob((sha256, size), file)? {
+            return Ok(());
+        }
         let (from, _) = repository(engine, oci)?;
         if sha256 == pin.digest {
             let found = from.find(None, Some(sha256))?;
@@ -260,6 +263,7 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<Made, S
         let (diff, carried) = (engine.store().diff(&digest)?, carried.clone());
         layers.push(BaseLayer { diff, digest, carried });
     }
+    engine.give_base(id, pin);
     Ok(Made::here(Value::Base(Arc::new(layers))))
 }
 

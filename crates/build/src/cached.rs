@@ -25,6 +25,7 @@ use crate::{
     image,
 };
 
+mod base;
 mod give;
 
 pub(crate) use give::Givings;

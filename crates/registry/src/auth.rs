@@ -43,8 +43,9 @@ struct Token {
     ends: Instant,
 }
 
+/// What a token server answers.
 #[derive(Deserialize)]
-struct Answered {
+pub(crate) struct Answered {
     #[serde(default)]
     token: Option<String>,
     #[serde(default)]
@@ -62,16 +63,24 @@ pub(crate) fn scope(path: &str, access: Access) -> String {
 impl Challenge {
     /// What an answer asks for: a token rather than a password if there is a choice.
     pub(crate) fn of(answer: &Answer) -> Option<Self> {
+        let values = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
+        Self::parse(values.map(|value| value.to_str().ok()), &answer.url)
+    }
+
+    /// The same of the header's values in an answer from `url`; those that are no text are none.
+    pub(crate) fn parse<'v>(
+        values: impl Iterator<Item = Option<&'v str>>,
+        url: &str,
+    ) -> Option<Self> {
         let mut found = None;
-        for value in answer.headers.get_all(header::WWW_AUTHENTICATE) {
-            let challenges = http_auth::parse_challenges(value.to_str().ok()?).ok()?;
-            for challenge in challenges {
+        for value in values {
+            for challenge in http_auth::parse_challenges(value?).ok()? {
                 let parameter = |name: &str| {
                     let named = challenge.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
                     named.map(|(_, value)| value.to_unescaped())
                 };
                 if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                    let realm = join(&answer.url, &parameter("realm")?)?;
+                    let realm = join(url, &parameter("realm")?)?;
                     return Some(Self::Bearer { realm, service: parameter("service") });
                 }
                 if challenge.scheme.eq_ignore_ascii_case("basic") {
@@ -80,6 +89,16 @@ impl Challenge {
             }
         }
         found
+    }
+}
+
+impl Answered {
+    /// The token, and how long it lives.
+    pub(crate) fn parse(body: &[u8]) -> Option<(Secret, Duration)> {
+        let Self { token, access_token, expires_in } = serde_json::from_slice(body).ok()?;
+        let value = token.or(access_token).filter(|token| !token.is_empty())?;
+        let life = expires_in.map_or(LIFE, |seconds| Duration::from_secs(seconds.min(86_400)));
+        Some((Secret::new(value), life))
     }
 }
 
@@ -184,11 +203,7 @@ fn ask(
     let host = host_of(realm);
     let protocol = |why: &str| RegistryError::Protocol { host: host.clone(), why: why.to_owned() };
     let body = answer.read(MAX_TOKEN).map_err(|_| protocol("its token does not come"))?;
-    let Answered { token, access_token, expires_in } =
-        serde_json::from_slice(&body).map_err(|_| protocol("it answers no token"))?;
-    let value = token.or(access_token).filter(|token| !token.is_empty());
-    let value = Secret::new(value.ok_or_else(|| protocol("it answers no token"))?);
-    let life = expires_in.map_or(LIFE, |seconds| Duration::from_secs(seconds.min(86_400)));
+    let (value, life) = Answered::parse(&body).ok_or_else(|| protocol("it answers no token"))?;
     // Before it ends for the server, whose clock began while we waited.
     Ok(Token { value, ends: asked + life * 9 / 10 })
 }

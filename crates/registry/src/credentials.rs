@@ -4,7 +4,7 @@
 //! the file itself holds (`auths`), where a key with a path is for what lies below it. The first file that knows a
 //! registry holds. Read once a registry; helpers have half a minute.
 
-mod file;
+pub(crate) mod file;
 mod helper;
 
 use std::{io, path::PathBuf};

@@ -52,7 +52,7 @@ pub struct Repository {
 /// A record's manifest.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest {
+pub(crate) struct Manifest {
     schema_version: u32,
     media_type: String,
     artifact_type: String,
@@ -103,25 +103,23 @@ impl Repository {
 
     /// The record that a manifest holds; none if it holds none.
     fn record_of(&self, found: &Found) -> Result<Option<Vec<u8>>, BackendError> {
-        let Some(manifest) = Manifest::of(found) else { return Ok(None) };
-        let blobs = manifest.layers.iter().filter(|layer| layer.media_type == BLOB);
-        let blobs = blobs.map(|layer| Blob { digest: layer.digest, size: layer.size });
-        let record = match (manifest.annotations.get(ANNOTATION), manifest.layers.first()) {
-            (Some(record), _) => record.as_bytes().to_vec(),
-            (None, Some(layer)) if layer.media_type == RECORD && layer.size <= MAX_RECORD => {
+        let Some(manifest) = Manifest::parse(&found.bytes) else { return Ok(None) };
+        let record = match manifest.record() {
+            Some(Place::Here(record)) => record.as_bytes().to_vec(),
+            Some(Place::Blob(Blob { digest, size })) => {
                 let mut record = Vec::new();
-                let reader = self.repository().read(layer.digest, layer.size).map_err(reading)?;
+                let reader = self.repository().read(digest, size).map_err(reading)?;
                 let Some(reader) = reader else { return Ok(None) };
-                reader.take(layer.size + 1).read_to_end(&mut record)?;
-                if record.len() as u64 != layer.size || Sha256::of(&record) != layer.digest {
+                reader.take(size + 1).read_to_end(&mut record)?;
+                if record.len() as u64 != size || Sha256::of(&record) != digest {
                     return Ok(None);
                 }
                 record
             }
-            _ => return Ok(None),
+            None => return Ok(None),
         };
         let mut known = self.known();
-        for blob in blobs {
+        for blob in manifest.blobs() {
             // One that was missed is to be put there again, whatever is said of it.
             known.entry(blob).or_insert(true);
         }
@@ -130,10 +128,34 @@ impl Repository {
     }
 }
 
+/// Where a record stands.
+pub(crate) enum Place<'m> {
+    /// In its manifest.
+    Here(&'m str),
+    /// In a blob.
+    Blob(Blob),
+}
+
 impl Manifest {
-    fn of(found: &Found) -> Option<Self> {
-        let manifest: Self = serde_json::from_slice(&found.bytes).ok()?;
+    /// Reads one; none if it is no record's.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let manifest: Self = serde_json::from_slice(bytes).ok()?;
         (manifest.artifact_type == KIND).then_some(manifest)
+    }
+
+    pub(crate) fn record(&self) -> Option<Place<'_>> {
+        if let Some(record) = self.annotations.get(ANNOTATION) {
+            return Some(Place::Here(record));
+        }
+        let layer = self.layers.first()?;
+        let record = layer.media_type == RECORD && layer.size <= MAX_RECORD;
+        record.then_some(Place::Blob(Blob { digest: layer.digest, size: layer.size }))
+    }
+
+    /// The blobs that the record names.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = Blob> {
+        let blobs = self.layers.iter().filter(|layer| layer.media_type == BLOB);
+        blobs.map(|layer| Blob { digest: layer.digest, size: layer.size })
     }
 }
 

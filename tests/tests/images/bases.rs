@@ -123,6 +123,53 @@ fn layers_configuration_and_history_come_along() {
 }
 
 #[test]
+fn with_a_cache_nobody_needs_the_base_s_registry() {
+    for shared in [true, false] {
+        let (registry, caches) = (Registry::open(), Registry::open());
+        let name = format!("{}/team/base:1", registry.host());
+        let _ = base(&name);
+        let env = user(&name);
+        let directory = env.root().join("shared");
+        fs_err::create_dir(&directory).expect("new");
+        let url = if shared {
+            format!("file://{}", directory.display())
+        } else {
+            format!("oci://{}/cache", caches.host())
+        };
+        let flags = ["images.app", "--cache-trust", "server", "--cache-write", &url];
+        let built = env.reimage([&["build"], &flags[..]].concat()).expect(0).out();
+        let asked = registry.requests().len();
+        // Another machine has the lock, and builds something else upon it.
+        let other = user(&name);
+        other.file("reimage.lock", env.read("reimage.lock"));
+        let spec = other.read("spec.ncl");
+        other.file(
+            "spec.ncl",
+            spec.replace("cat /etc/base.conf", "cat /etc/base.conf /etc/base.conf"),
+        );
+        let flags = ["build", "images.app", "--cache-trust", "server", "--cache", &url];
+        let changed = other.reimage(flags).expect(0);
+        assert!(changed.err().contains("done steps.app") && changed.out() != built, "{changed}");
+        assert_eq!(other.reimage(["run", "app:1"]).expect(0).out(), "base\nbase\nyes");
+        other.file("spec.ncl", spec);
+        assert_eq!(other.reimage(flags).expect(0).out(), built);
+        assert_eq!(registry.requests().len(), asked, "{:#?}", registry.requests());
+        // All of it hangs on a record.
+        if !shared {
+            let state = caches.state();
+            let named: String = state
+                .manifests
+                .values()
+                .map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned())
+                .collect();
+            for (_, digest) in state.blobs.keys() {
+                assert!(named.contains(digest), "no record names {digest}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_form_has_the_same_files() {
     let registry = DockerRegistry::open();
     let name = format!("{}/base:1", registry.host());

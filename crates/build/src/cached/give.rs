@@ -42,7 +42,7 @@ impl Givings {
 
 impl Engine<'_> {
     /// The cache that results go to; none if nothing is written, or they are not what everybody would get.
-    fn given_to(&self, id: StepId) -> Option<&Cache> {
+    pub(super) fn given_to(&self, id: StepId) -> Option<&Cache> {
         let cache = given_to(self.context)?;
         let sound = !self.context.degraded || self.is_sound(id);
         sound.then_some(cache)

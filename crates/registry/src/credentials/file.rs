@@ -29,7 +29,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// What is of use in it.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct File {
+pub(crate) struct File {
     pub(super) auths: BTreeMap<String, Auth>,
     creds_store: Option<String>,
     cred_helpers: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub(super) struct File {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Auth {
+pub(crate) struct Auth {
     #[serde(rename = "auth")]
     pair: String,
     username: String,
@@ -47,7 +47,7 @@ pub(super) struct Auth {
 }
 
 /// What a registry is called in files and by helpers, the nearest first.
-pub(super) fn keys(registry: &str, repository: &str) -> Vec<String> {
+pub(crate) fn keys(registry: &str, repository: &str) -> Vec<String> {
     let hub = ["https://index.docker.io/v1/", "docker.io", "index.docker.io"];
     let hosts: &[&str] = if registry == HUB { &hub } else { &[registry] };
     let mut keys = Vec::new();
@@ -73,16 +73,31 @@ impl File {
     /// Reads `path`; none if it is not there or empty.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, CredentialError> {
         let Some(bytes) = read(path)? else { return Ok(None) };
+        Self::parse(path, &bytes).map(Some)
+    }
+
+    /// Reads what `path` holds.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, CredentialError> {
         // The library's message names a place and a type, and no value.
         let invalid = |e: serde_json::Error| {
             let why = format!("line {}, column {}", e.line(), e.column());
             CredentialError::Invalid { path: path.to_owned(), why }
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(invalid)
+        serde_json::from_slice(bytes).map_err(invalid)
+    }
+
+    /// What the file itself holds of a registry.
+    pub(crate) fn held(
+        &self,
+        path: &Path,
+        keys: &[String],
+    ) -> Result<Option<Credential>, CredentialError> {
+        let found = keys.iter().find_map(|key| self.auths.get(key)?.credential(path).transpose());
+        found.transpose()
     }
 
     /// The helper that keeps logins to this registry.
-    pub(super) fn helper(&self, registry: &str) -> Option<&str> {
+    pub(crate) fn helper(&self, registry: &str) -> Option<&str> {
         let for_host = keys(registry, "").into_iter().find_map(|key| self.cred_helpers.get(&key));
         for_host.or(self.creds_store.as_ref()).map(String::as_str).filter(|name| !name.is_empty())
     }
@@ -103,8 +118,7 @@ impl File {
                 return Ok(Some(found));
             }
         }
-        let found = keys.iter().find_map(|key| self.auths.get(key)?.credential(path).transpose());
-        found.transpose()
+        self.held(path, &keys)
     }
 }
 

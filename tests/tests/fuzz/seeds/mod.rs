@@ -7,6 +7,7 @@ mod castore;
 mod fetch;
 mod oci;
 mod plan;
+mod registry;
 mod remote;
 mod spec;
 
@@ -17,6 +18,7 @@ pub(crate) fn targets(spec: &[FuzzTarget]) -> Vec<FuzzTarget> {
         reimage_fetch::FUZZ_TARGETS,
         reimage_oci::FUZZ_TARGETS,
         reimage_plan::FUZZ_TARGETS,
+        reimage_registry::FUZZ_TARGETS,
         reimage_remote::FUZZ_TARGETS,
         spec,
         reimage_build::FUZZ_TARGETS,
@@ -31,6 +33,7 @@ pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
         fetch::seeds,
         oci::seeds,
         plan::seeds,
+        registry::seeds,
         remote::seeds,
         spec::seeds,
         build::seeds,
