@@ -95,6 +95,13 @@ impl DockerRegistry {
         self.directory.path().join(name)
     }
 
+    /// Throws away what no tag needs, as whoever keeps it does from time to time.
+    pub fn collect_garbage(&self) {
+        let config = self.path("config.yml");
+        let config = config.to_str().expect("a plain name");
+        tool("docker-registry", ["garbage-collect", "--delete-untagged", config]);
+    }
+
     /// Bytes of all blobs in it.
     pub fn size(&self) -> u64 {
         let blobs = self.path("data/docker/registry/v2/blobs");

@@ -32,6 +32,9 @@ fn a_second_machine_runs_nothing() {
     let first = team.make();
     assert_eq!(ran(&first).len(), 4);
     assert_eq!(warnings(&first), NOTHING, "{first}");
+    let size = registry.size();
+    registry.collect_garbage();
+    assert_eq!(registry.size(), size, "nothing is garbage");
     let built = team.second().reimage(["build"]).expect(0);
     assert_eq!((built.out(), ran(&built)), (first.out(), vec![]));
     assert!(moved(&built).starts_with("3 found, "), "each target is one record: {built}");
@@ -72,9 +75,11 @@ fn a_target_is_one_look_up_and_a_push_moves_no_layer() {
     assert_eq!(count(&requests, "GET /v2/team/cache/manifests/cache-v1-"), 1, "{requests:#?}");
     assert_eq!(count(&requests, "GET /v2/team/cache/blobs/"), 3, "{requests:#?}");
     assert_eq!(requests.len(), 4, "{requests:#?}");
-    // Who has it asks nobody.
+    // Who has it asks nobody, and looks at nothing but what is remembered of the whole.
     let before = registry.requests().len();
-    let _ = team.env.reimage(["build", "images.app"]).expect(0);
+    fs_err::remove_dir_all(team.env.root().join("cache/reimage/actions-v1")).expect("it is there");
+    let again = team.env.reimage(["build", "images.app"]).expect(0);
+    assert_eq!((again.out(), ran(&again)), (built.out(), vec![]));
     assert_eq!(registry.requests().len(), before);
 }
 
@@ -137,7 +142,7 @@ fn who_may_only_read_is_no_failure() {
 #[test]
 fn what_was_forged_cut_off_or_half_evicted_is_made_again() {
     type Harm = fn(&Registry);
-    let harms: [(&str, Harm); 4] = [
+    let harms: [(&str, Harm); 5] = [
         ("every other blob is gone", |registry| {
             let mut keep = false;
             registry.state().blobs.retain(|_, _| {
@@ -154,6 +159,12 @@ fn what_was_forged_cut_off_or_half_evicted_is_made_again() {
                     *byte ^= 1;
                 }
             });
+        }),
+        ("records are good ones of something else", |registry| {
+            let mut state = registry.state();
+            let mut digests: Vec<_> = state.tags.values().cloned().collect();
+            digests.rotate_left(1);
+            state.tags.values_mut().zip(digests).for_each(|(tag, digest)| *tag = digest);
         }),
         ("records are forged", |registry| {
             let mut state = registry.state();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use reimage_castore::Digest;
-use reimage_remote::{Backend, BackendError, Blob, Directory, Metrics, Unavailable};
+use reimage_remote::{Backend, BackendError, Blob, Directory, Metrics, Patience, Unavailable};
 
 use crate::{
     blob, directory,
@@ -47,6 +47,18 @@ fn too_much_of_it_and_the_cache_is_off() {
     assert!(remote.is_off());
     assert_eq!(faulty.calls.load(Ordering::Relaxed), 9, "three times three, and never again");
     assert_eq!(said(&warnings), ["The cache test: is not used: 503 Service Unavailable"]);
+}
+
+/// Whatever a dead cache does, it ends in less than two seconds by what is configured: it keeps silent, or it fails at
+/// once as often as it is asked.
+#[test]
+fn what_users_wait_is_less_than_two_seconds() {
+    let Patience { ask, dead, retries, backoff, failures, .. } = Patience::default();
+    let most = Duration::from_secs(2);
+    assert!(ask < dead && dead < most);
+    let retry = |number: u32| (backoff * 2_u32.pow(number)).mul_f64(1.5);
+    let waits: Duration = (0..retries).map(retry).sum();
+    assert!(waits * failures < most, "{waits:?}");
 }
 
 #[test]
