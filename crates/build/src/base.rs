@@ -30,7 +30,7 @@ pub(crate) enum BaseError {
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// It is for another platform.
-    #[error("`{image}` is for {there}, and steps run on {wanted}")]
+    #[error("`{image}` is for {there}, and it is asked for {wanted}")]
     Platform {
         /// The image.
         image: String,
@@ -103,6 +103,7 @@ pub(crate) fn pin(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<OciPin, 
     if found.descriptor.is_index() {
         let index = Index::parse(found.descriptor.digest, &found.bytes);
         let index = index.map_err(|e| engine.error(id, e))?;
+        flat(found.descriptor.digest, &index).map_err(registry)?;
         let one = select(&index, &platform(&oci.platform)).map_err(registry)?;
         found = from.find(None, Some(one.digest)).map_err(registry)?;
     }

@@ -30,7 +30,7 @@ pub use config::RegistryConfig;
 pub use credentials::{Credential, CredentialError, Credentials, Login};
 pub use error::RegistryError;
 pub use fuzz::FUZZ_TARGETS;
-pub use platforms::{Platforms, select};
+pub use platforms::{Platforms, flat, select};
 pub use pull::{Pulled, pull};
 pub use push::{Pushed, Source, push};
 pub use registry::Registry;

@@ -53,7 +53,7 @@ fn shown(platform: &Platform) -> String {
 }
 
 /// Fails if there is an index in the index.
-pub(crate) fn flat(outer: Sha256, index: &Index) -> Result<(), RegistryError> {
+pub fn flat(outer: Sha256, index: &Index) -> Result<(), RegistryError> {
     match index.manifests.iter().find(|manifest| manifest.is_index()) {
         Some(inner) => Err(RegistryError::Nested { outer, inner: inner.digest }),
         None => Ok(()),

@@ -1,6 +1,8 @@
 //! `re.Oci`: images of a registry to stand on, in the forms in which others write them.
 
-use reimage_tests::{DockerRegistry, TestEnv, assert_same_files, registry::Registry, tool};
+use reimage_tests::{
+    Deb, DockerRegistry, Mirror, TestEnv, assert_same_files, registry::Registry, tool,
+};
 use serde_json::{Value, json};
 
 const BASE: &str = r#"let re = import "reimage.ncl" in
@@ -244,6 +246,11 @@ fn the_platform_is_chosen_from_an_index() {
     };
     put("several", vec![entry("arm64", &elsewhere), entry("amd64", &digest)]);
     put("foreign", vec![entry("arm64", &elsewhere)]);
+    let inner = json!({
+        "mediaType": "application/vnd.oci.image.index.v1+json", "digest": elsewhere, "size": 2,
+        "platform": { "os": "linux", "architecture": "amd64" },
+    });
+    put("nested", vec![inner]);
     let env = user(&format!("{}/base:several", registry.host()));
     let _ = env.reimage(["build", "images.app"]).expect(0);
     assert!(env.read("reimage.lock").contains(&digest));
@@ -253,6 +260,9 @@ fn the_platform_is_chosen_from_an_index() {
         error.contains("There is nothing for linux/amd64 in it: it is for linux/arm64"),
         "{error}"
     );
+    let env = user(&format!("{}/base:nested", registry.host()));
+    let error = env.reimage(["build", "images.app"]).expect(1).err();
+    assert!(error.contains("index") && error.contains(&elsewhere), "{error}");
     let env = user(&format!("{}/base:none", registry.host()));
     let error = env.reimage(["build", "images.app"]).expect(1).err();
     assert!(error.contains("does not have `base:none`"), "{error}");
@@ -262,6 +272,56 @@ fn the_platform_is_chosen_from_an_index() {
     let env = user(&name);
     let error = env.reimage(["build", "--locked", "images.app"]).expect(1).err();
     assert!(error.contains("reimage.lock"), "{error}");
+}
+
+#[test]
+fn packages_go_upon_a_base_image() {
+    let (mirror, registry) = (Mirror::new(1), Registry::open());
+    let name = format!("{}/base:1", registry.host());
+    let deb = |name: &str| {
+        Deb::new(name, "1").directory("usr", 0o755, (0, 0)).file(
+            &format!("usr/{name}"),
+            0o644,
+            (0, 0),
+            name.as_bytes(),
+        )
+    };
+    let packages = vec![deb("common"), deb("tool").field("Depends: common")];
+    mirror.publish("unstable", "Date: Wed, 01 Nov 2023 00:00:00 UTC", packages);
+    let machine = |steps: &str, image: &str| {
+        let env = TestEnv::new();
+        mirror.use_in(&env);
+        env.file(
+            "spec.ncl",
+            format!(
+                r#"let re = import "reimage.ncl" in
+{{
+  steps = {{ {steps} }},
+  images.image | re.Image = {{ layers = [{image}] }},
+}} | re.Spec
+"#
+            ),
+        );
+        env
+    };
+    let debian = |from: &str, package: &str| {
+        format!(
+            "re.Debian = {{ {from} suite = \"unstable\", packages = [\"{package}\"], scripts = 'skip }}"
+        )
+    };
+    let below = machine(&format!("a | {}", debian("", "common")), "steps.a");
+    let _ = below.reimage(["push", "images.image", &name]).expect(0);
+    let base = format!("base | re.Oci = {{ image = \"{name}\" }},");
+    let above = debian("from = base,", "tool");
+    let upon = machine(&format!("{base} a | {above}"), "steps.a");
+    let _ = upon.reimage(["save", "images.image", "--format", "rootfs-dir", "-o", "all"]).expect(0);
+    // What the base image has installed is not installed again.
+    let lock = upon.read("reimage.lock");
+    let pins: Vec<_> = lock.lines().filter(|line| line.contains("pool/")).collect();
+    assert!(pins.len() == 1 && pins[0].contains("tool"), "{lock}");
+    assert_eq!(upon.read("all/usr/common") + &upon.read("all/usr/tool"), "commontool");
+    let status = upon.read("all/var/lib/dpkg/status");
+    assert!(status.contains("Package: common\n") && status.contains("Package: tool\n"), "{status}");
 }
 
 /// `sha256:HEX` of some bytes.
