@@ -11,7 +11,7 @@ use reimage_oci::{
     ReferenceError, Session,
 };
 use reimage_plan::{Oci, OciPin, Pin, Plan, StepId, StepKind};
-use reimage_registry::{Repository, select};
+use reimage_registry::{Repository, flat, select};
 use thiserror::Error;
 
 use crate::{
