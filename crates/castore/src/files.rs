@@ -1,7 +1,7 @@
 //! Small things with files that the standard library does not have.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{File, Metadata, TryLockError},
     io::{self, Read},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -27,6 +27,11 @@ pub fn read_full(mut from: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// Bytes that a file takes on disk.
+pub fn disk_size(metadata: &Metadata) -> u64 {
+    metadata.blocks() * 512
 }
 
 /// A path for an error: on one line whatever its names hold, and of a very long one the beginning and the end.
@@ -121,15 +126,8 @@ impl Locked {
 
     /// Whoever had it before may have taken the file away: then the lock is on nothing.
     fn check(file: File, path: &Path) -> io::Result<Option<Self>> {
-        let ours = file.metadata()?;
-        match path.symlink_metadata() {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                Ok(Some(Self { file, path: path.to_owned() }))
-            }
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let ours = is_same(&file, path)?;
+        Ok(ours.then(|| Self { file, path: path.to_owned() }))
     }
 
     /// The file.
@@ -142,6 +140,16 @@ impl Drop for Locked {
     fn drop(&mut self) {
         // While it is still locked, so that nobody who waits for it takes a file that is gone.
         let _ = fs_err::remove_file(&self.path);
+    }
+}
+
+/// Whether an open file is the one that lies at `path` now.
+pub(crate) fn is_same(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match path.symlink_metadata() {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -10,6 +10,8 @@
 //!   roots-v1/<key>/      diffs laid out as directories for overlayfs
 //!   devices-v1/<name>/   files that stand for devices in sandboxes
 //!   stat-v1/<key>        stat caches of local trees
+//!   pinned-v1/ab/cd…     where the locks lie that were built from
+//!   indexes/             package indexes, left to `fetch`
 //!   oci/                 an OCI layout, left to `oci`
 //!   partial/<sha256>     downloads that have not ended, locked by who downloads
 //!   quarantine/          blobs and records found corrupted
@@ -52,6 +54,7 @@ mod listing;
 mod memos;
 mod once;
 mod partial;
+mod pinned;
 mod prune;
 mod record;
 mod results;
@@ -63,7 +66,7 @@ pub use devices::Device;
 pub(crate) use memos::Generation;
 pub use once::Once;
 pub use partial::Partial;
-pub use prune::{Policy, Pruned};
+pub use prune::{Amount, Policy, Pruned};
 pub use record::touch;
 pub use results::PutResult;
 pub use verify::Verified;
@@ -71,7 +74,7 @@ pub use verify::Verified;
 /// The version of the store as a whole; buckets have their own in their names.
 const VERSION: u64 = 1;
 
-const BUCKETS: [&str; 13] = [
+const BUCKETS: [&str; 14] = [
     "objects-v1",
     "actions-v1",
     "memos-v1",
@@ -79,6 +82,7 @@ const BUCKETS: [&str; 13] = [
     "roots-v1",
     "devices-v1",
     "stat-v1",
+    "pinned-v1",
     "partial",
     "quarantine",
     "tombstones",

@@ -120,13 +120,14 @@ impl<'a> Session<'a> {
         Err(CommandError::usage(message).hint(format!("name one of {}", targets.join(", "))))
     }
 
-    /// From here on what the lock at `path` pins may come from its bundle.
-    pub(crate) fn use_bundle_of(&self, path: &Path) {
+    /// From here on what the lock at `path` pins may come from its bundle, and `prune` leaves it.
+    pub(crate) fn use_lock(&self, path: &Path) -> Result<(), CommandError> {
         let bundle = Bundle::of_lock(path);
         let mut bundles = self.bundles.borrow_mut();
         if bundle.exists() && !bundles.contains(&bundle) {
             bundles.push(bundle);
         }
+        Ok(self.store.remember_lock(path)?)
     }
 
     /// Does `work` with all of it, showing what happens.

@@ -1,4 +1,4 @@
-//! The verbs over the image store: images, inspect, history, tag, remove, prune
+//! The verbs over the image store: images, inspect, history, tag, remove
 
 use insta::assert_snapshot;
 use reimage_tests::TestEnv;
@@ -64,15 +64,6 @@ fn a_name_that_is_not_here() {
     {"causes":[],"event":"error","exit":64,"hints":["`reimage images` lists what is here","did you mean `hello:1.0`?","a target is `images.NAME`, in another spec `DIR#images.NAME`"],"kind":"usage","message":"`helo:1.0` is neither an image that is here nor a target of a spec"}
     [exit status: 64]
     "#);
-}
-
-#[test]
-fn pruned_and_built_again() {
-    let env = env();
-    let before = env.reimage(["build"]).expect(0).out();
-    let _ = env.reimage(["remove", "hello:1.0"]).expect(0);
-    let _ = env.reimage(["prune", "--all"]).expect(0);
-    assert_eq!(env.reimage(["build"]).expect(0).out(), before);
 }
 
 #[test]

@@ -43,6 +43,7 @@ modules!(
     init,
     lock,
     plan,
+    prune,
     registries,
     run,
     secrets,

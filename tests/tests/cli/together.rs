@@ -80,19 +80,19 @@ fn prune_beside_a_build_takes_nothing_that_it_needs() {
 }
 
 /// Moments that are spread over a command's life, the same in every run of the test.
-fn moment(round: u64, longest: Duration) -> Duration {
+pub(crate) fn moment(round: u64, longest: Duration) -> Duration {
     let spread = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
     longest.mul_f64(f64::from(u32::try_from(spread).expect("16 bits")) / 65536.0)
 }
 
 /// How long `arguments` take when nobody interrupts.
-fn time(env: &TestEnv, arguments: &[&str]) -> Duration {
+pub(crate) fn time(env: &TestEnv, arguments: &[&str]) -> Duration {
     let begun = Instant::now();
     let _ = env.reimage(arguments).expect(0);
     begun.elapsed()
 }
 
-fn kill(env: &TestEnv, arguments: &[&str], after: Duration) {
+pub(crate) fn kill(env: &TestEnv, arguments: &[&str], after: Duration) {
     let mut child = start(env, arguments);
     std::thread::sleep(after);
     child.kill().expect("it is ours");

@@ -118,6 +118,7 @@ mod tests {
         let policy = super::super::Policy {
             now: SystemTime::UNIX_EPOCH,
             max_size: Some(0),
+            min_free: None,
             max_age: None,
             keep: std::collections::BTreeSet::new(),
             dry_run: false,
@@ -131,7 +132,7 @@ mod tests {
         File::open(unused).and_then(|f| f.set_modified(long_ago)).expect("set");
         let store = Store::open(home.path()).expect("a store");
         let pruned = store.prune(&policy).expect("pruned");
-        assert!(!path.exists() && pruned.freed >= 4, "{pruned:?}");
+        assert!(!path.exists() && pruned.freed() >= 4, "{pruned:?}");
         assert!(made(&store).1);
     }
 }

@@ -1,9 +1,12 @@
 //! What lies in the buckets, for those who must look at everything.
 
-use std::{fs::Metadata, io, path::PathBuf, time::SystemTime};
+use std::{io, path::PathBuf, time::SystemTime};
 
 use super::{Store, StoreError, error::Context};
-use crate::{ActionDigest, ActionResult, Digest, Output, files::read_dir_sorted};
+use crate::{
+    ActionDigest, ActionResult, Digest, Output,
+    files::{disk_size, read_dir_sorted},
+};
 
 /// One file of a bucket that is sorted by digest.
 pub(super) struct Listed {
@@ -80,9 +83,4 @@ impl Store {
         };
         listed.into_iter().filter_map(read).collect()
     }
-}
-
-/// Bytes on disk.
-pub(super) fn disk_size(metadata: &Metadata) -> u64 {
-    std::os::unix::fs::MetadataExt::blocks(metadata) * 512
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{Store, StoreError, error::Context};
-use crate::{Sha256, files::open};
+use crate::{
+    Sha256,
+    files::{is_same, open},
+};
 
 /// A file with the beginning of a download, or nothing yet. What is in it is unchecked, and may be anything.
 ///
@@ -24,10 +27,16 @@ impl Store {
     /// The download of the file with this digest: what was begun and did not end, or a new one.
     pub fn partial(&self, sha256: &Sha256) -> Result<Partial, StoreError> {
         let path = self.bucket("partial").join(sha256.hex());
-        let file = open(&path, true).at("open", &path)?;
-        // A file system without locks, too, is as one where somebody else has it.
-        if file.try_lock().is_ok() {
-            return Ok(Partial { file, path: Some(path) });
+        loop {
+            let file = open(&path, true).at("open", &path)?;
+            // A file system without locks, too, is as one where somebody else has it.
+            if file.try_lock().is_err() {
+                break;
+            }
+            // Whoever had it may have taken it away just now.
+            if is_same(&file, &path).at("open", &path)? {
+                return Ok(Partial { file, path: Some(path) });
+            }
         }
         let path = self.tmp_name();
         let file = open(&path, true).at("open", &path)?;

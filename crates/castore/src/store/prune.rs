@@ -1,4 +1,4 @@
-//! Frees space: results first, then roots, then blobs that nothing needs any more.
+//! Frees space: results first, then roots, then blobs that nothing needs any more, and what only saves work.
 //!
 //! Whatever was used since the oldest open lease began stays, so a build that runs meanwhile loses nothing; each
 //! file's time is looked at once more right before it goes. If a blob goes all the same between a build's look
@@ -11,14 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{
-    Store, StoreError,
-    error::Context,
-    listing::{Listed, disk_size},
-};
+use super::{Store, StoreError, error::Context, listing::Listed};
 use crate::{
     ActionDigest, Digest,
-    files::{Locked, read_dir_sorted, remove_all},
+    files::{Locked, disk_size, read_dir_sorted, remove_all},
 };
 
 /// How many lists of what was evicted are kept.
@@ -31,7 +27,9 @@ pub struct Policy {
     pub now: SystemTime,
     /// How many bytes on disk may stay, by what was used last; none is any number.
     pub max_size: Option<u64>,
-    /// What was not used for so long goes; none keeps it.
+    /// How many bytes of the disk are to be free afterwards; what was used last stays longest.
+    pub min_free: Option<u64>,
+    /// What was not used for so long or longer goes; none keeps it.
     pub max_age: Option<Duration>,
     /// Results that stay, with all that they need.
     pub keep: BTreeSet<ActionDigest>,
@@ -40,9 +38,27 @@ pub struct Policy {
 }
 
 impl Policy {
-    fn is_too_old(&self, used: SystemTime) -> bool {
+    /// Whether what was used last at this time goes.
+    pub fn is_too_old(&self, used: SystemTime) -> bool {
         let age = self.now.duration_since(used).unwrap_or_default();
-        self.max_age.is_some_and(|most| age > most)
+        self.max_age.is_some_and(|most| age >= most)
+    }
+}
+
+/// How much of one kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many files, or directories as a whole.
+    pub count: usize,
+    /// Bytes that they take on disk.
+    pub bytes: u64,
+}
+
+impl Amount {
+    /// One more, of so many bytes.
+    pub fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
     }
 }
 
@@ -50,15 +66,50 @@ impl Policy {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Action results.
-    pub results: usize,
+    pub results: Amount,
     /// Diffs laid out, and files that stand for devices.
-    pub roots: usize,
+    pub roots: Amount,
     /// Blobs.
-    pub blobs: usize,
-    /// Bytes on disk that these took.
-    pub freed: u64,
+    pub blobs: Amount,
+    /// Memos, and stat caches of local trees.
+    pub memos: Amount,
+    /// Package indexes.
+    pub indexes: Amount,
+    /// Downloads that broke off.
+    pub partial: Amount,
+    /// What was found damaged and set aside.
+    pub damaged: Amount,
     /// Bytes on disk that stay.
     pub kept: u64,
+}
+
+impl Pruned {
+    /// Bytes on disk that all of it took.
+    pub fn freed(&self) -> u64 {
+        let Self { results, roots, blobs, memos, indexes, partial, damaged, kept: _ } = self;
+        [results, roots, blobs, memos, indexes, partial, damaged]
+            .map(|amount| amount.bytes)
+            .iter()
+            .sum()
+    }
+
+    fn of(&mut self, kind: Loose) -> &mut Amount {
+        match kind {
+            Loose::Memo => &mut self.memos,
+            Loose::Index => &mut self.indexes,
+            Loose::Partial => &mut self.partial,
+            Loose::Damaged => &mut self.damaged,
+        }
+    }
+}
+
+/// What nothing refers to: it only saves work, or is there to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loose {
+    Memo,
+    Index,
+    Partial,
+    Damaged,
 }
 
 /// Something that may go.
@@ -73,6 +124,7 @@ struct Candidate<T> {
 struct Inventory {
     results: Vec<Candidate<(ActionDigest, Vec<Digest>)>>,
     roots: Vec<Candidate<()>>,
+    loose: Vec<Candidate<Loose>>,
     blobs: BTreeMap<Digest, Listed>,
     needed: BTreeMap<Digest, usize>,
     /// What was used from here on stays.
@@ -85,29 +137,69 @@ struct Inventory {
 struct Doomed {
     results: Vec<Candidate<(ActionDigest, Vec<Digest>)>>,
     roots: Vec<Candidate<()>>,
+    loose: Vec<Candidate<Loose>>,
     blobs: BTreeSet<Digest>,
     freed: u64,
+}
+
+impl Doomed {
+    fn root(&mut self, root: Candidate<()>) {
+        self.freed += root.size;
+        self.roots.push(root);
+    }
+
+    fn loose(&mut self, file: Candidate<Loose>) {
+        self.freed += file.size;
+        self.loose.push(file);
+    }
+
+    fn blob(&mut self, blob: &Listed) {
+        self.freed += blob.size;
+        self.blobs.insert(blob.digest);
+    }
+
+    /// What it comes to.
+    fn amounts(&self, inventory: &Inventory) -> Pruned {
+        let mut pruned = Pruned::default();
+        for result in &self.results {
+            pruned.results.add(result.size);
+        }
+        for root in &self.roots {
+            pruned.roots.add(root.size);
+        }
+        for file in &self.loose {
+            pruned.of(file.what).add(file.size);
+        }
+        for blob in &self.blobs {
+            pruned.blobs.add(inventory.blobs[blob].size);
+        }
+        pruned
+    }
 }
 
 impl Store {
     /// Takes away what the policy does not keep.
     pub fn prune(&self, policy: &Policy) -> Result<Pruned, StoreError> {
         let mut inventory = self.inventory()?;
-        let doomed = choose(&mut inventory, policy);
-        let total = inventory.total;
-        let mut pruned = Pruned {
-            results: doomed.results.len(),
-            roots: doomed.roots.len(),
-            blobs: doomed.blobs.len(),
-            freed: doomed.freed,
-            kept: total - doomed.freed,
+        let most = self.most(policy, inventory.total)?;
+        let doomed = choose(&mut inventory, policy, most);
+        let mut pruned = if policy.dry_run {
+            doomed.amounts(&inventory)
+        } else {
+            self.remove(&inventory, doomed, policy.now)?
         };
-        if !policy.dry_run {
-            pruned = self.remove(&inventory, doomed, policy.now)?;
-            pruned.kept = total - pruned.freed;
-            self.sweep(inventory.since, policy)?;
-        }
+        pruned.kept = inventory.total - pruned.freed();
         Ok(pruned)
+    }
+
+    /// How many of `total` bytes may stay.
+    fn most(&self, policy: &Policy, total: u64) -> Result<Option<u64>, StoreError> {
+        let Some(wanted) = policy.min_free else { return Ok(policy.max_size) };
+        let root = self.root();
+        let disk = rustix::fs::statvfs(root).map_err(std::io::Error::from).at("look at", root)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let most = total.saturating_sub(wanted.saturating_sub(free));
+        Ok(Some(policy.max_size.map_or(most, |size| size.min(most))))
     }
 
     /// When `prune` took the result of an action away, as far as is remembered.
@@ -145,13 +237,46 @@ impl Store {
                 roots.push(Candidate { what: (), path, used, size });
             }
         }
+        let mut loose = self.loose()?;
         results.sort_by_key(|r| (r.used, r.what.0));
         roots.sort_by_key(|r| r.used);
+        loose.sort_by_key(|file| file.used);
         let total = blobs.iter().map(|b| b.size).sum::<u64>()
             + results.iter().map(|r| r.size).sum::<u64>()
-            + roots.iter().map(|r| r.size).sum::<u64>();
+            + roots.iter().map(|r| r.size).sum::<u64>()
+            + loose.iter().map(|file| file.size).sum::<u64>();
         let blobs = blobs.into_iter().map(|blob| (blob.digest, blob)).collect();
-        Ok(Inventory { results, roots, blobs, needed, since, total })
+        Ok(Inventory { results, roots, loose, blobs, needed, since, total })
+    }
+
+    fn loose(&self) -> Result<Vec<Candidate<Loose>>, StoreError> {
+        let mut loose = Vec::new();
+        for bucket in ["memos-v1", "complete-v1", "stat-v1"] {
+            for Listed { path, used, size, .. } in self.list(bucket)?.0 {
+                loose.push(Candidate { what: Loose::Memo, path, used, size });
+            }
+        }
+        let directories = [
+            ("indexes", Loose::Index),
+            ("partial", Loose::Partial),
+            ("quarantine", Loose::Damaged),
+        ];
+        for (name, what) in directories {
+            let directory = self.bucket(name);
+            if !directory.exists() {
+                continue;
+            }
+            for entry in read_dir_sorted(&directory).at("read", &directory)? {
+                // What cannot be looked at went while we looked.
+                if let Ok(metadata) = entry.metadata()
+                    && let (true, Ok(used)) = (metadata.is_file(), metadata.modified())
+                {
+                    let (path, size) = (entry.path(), disk_size(&metadata));
+                    loose.push(Candidate { what, path, used, size });
+                }
+            }
+        }
+        Ok(loose)
     }
 
     /// When the oldest process that has the store open opened it.
@@ -180,8 +305,7 @@ impl Store {
         for result in doomed.results {
             if remove_unused(&result.path, result.used).at("remove", &result.path)? {
                 evicted.extend_from_slice(result.what.0.digest().as_bytes());
-                pruned.results += 1;
-                pruned.freed += result.size;
+                pruned.results.add(result.size);
             } else {
                 // Somebody has just used it, and so needs what it names.
                 for blob in &result.what.1 {
@@ -196,44 +320,33 @@ impl Store {
                 let away = self.tmp_name();
                 fs::rename(&root.path, &away).at("remove", &root.path)?;
                 remove_all(&away).at("remove", &away)?;
-                pruned.roots += 1;
-                pruned.freed += root.size;
+                pruned.roots.add(root.size);
             }
         }
-        for digest in blobs {
-            let blob = &inventory.blobs[&digest];
-            if remove_unused(&blob.path, blob.used).at("remove", &blob.path)? {
-                pruned.blobs += 1;
-                pruned.freed += blob.size;
-            }
-        }
-        if pruned.blobs > 0 {
+        if !blobs.is_empty() {
+            // Before as well as after: who is killed in between has said so.
             self.blobs_are_missing();
         }
+        for digest in &blobs {
+            let blob = &inventory.blobs[digest];
+            if remove_unused(&blob.path, blob.used).at("remove", &blob.path)? {
+                pruned.blobs.add(blob.size);
+            }
+        }
+        if !blobs.is_empty() {
+            self.blobs_are_missing();
+        }
+        for file in doomed.loose {
+            let removed = match file.what {
+                // Whoever downloads holds its lock; to have it and let go of it takes it away.
+                Loose::Partial => matches!(Locked::attempt(&file.path, false), Ok(Some(_))),
+                _ => remove_unused(&file.path, file.used).at("remove", &file.path)?,
+            };
+            if removed {
+                pruned.of(file.what).add(file.size);
+            }
+        }
         Ok(pruned)
-    }
-
-    /// Takes away memos, downloads that never ended and what was set aside, if it is too old; all of it is made again
-    /// when needed.
-    fn sweep(&self, since: SystemTime, policy: &Policy) -> Result<(), StoreError> {
-        let mut files = Vec::new();
-        for bucket in ["memos-v1", "complete-v1", "stat-v1"] {
-            files.extend(self.list(bucket)?.0.into_iter().map(|file| (file.path, file.used)));
-        }
-        for bucket in ["partial", "quarantine"] {
-            let directory = self.bucket(bucket);
-            for entry in read_dir_sorted(&directory).at("read", &directory)? {
-                if let Ok(used) = entry.metadata().and_then(|m| m.modified()) {
-                    files.push((entry.path(), used));
-                }
-            }
-        }
-        for (path, used) in files {
-            if used < since && policy.is_too_old(used) {
-                remove_unused(&path, used).at("remove", &path)?;
-            }
-        }
-        Ok(())
     }
 
     fn bury(&self, evicted: &[u8], now: SystemTime) -> Result<(), StoreError> {
@@ -253,56 +366,53 @@ impl Store {
     }
 }
 
-/// Decides what goes: what is too old, then, while there is too much, unneeded blobs, roots, and results with
-/// what only they need, each by its last use.
-fn choose(inventory: &mut Inventory, policy: &Policy) -> Doomed {
-    let since = inventory.since;
+/// Decides what goes: what is too old, then, while more than `most` bytes stay, what nothing needs, roots, and results
+/// with what only they need, each by its last use.
+fn choose(inventory: &mut Inventory, policy: &Policy, most: Option<u64>) -> Doomed {
+    let (since, total) = (inventory.since, inventory.total);
     let too_old = |used| policy.is_too_old(used);
+    let excess = |doomed: &Doomed| most.is_some_and(|most| total - doomed.freed > most);
     let mut doomed = Doomed::default();
-    let results = std::mem::take(&mut inventory.results);
-    let may_go = |r: &Candidate<(ActionDigest, Vec<Digest>)>| {
-        r.used < since && !policy.keep.contains(&r.what.0)
-    };
-    let (mut candidates, kept): (Vec<_>, Vec<_>) = results.into_iter().partition(may_go);
-    drop(kept);
-    let rest = candidates.split_off(candidates.partition_point(|r| too_old(r.used)));
-    for result in candidates {
+    let mut results = std::mem::take(&mut inventory.results);
+    results.retain(|r| r.used < since && !policy.keep.contains(&r.what.0));
+    let young_results = results.split_off(results.partition_point(|r| too_old(r.used)));
+    for result in results {
         doom(inventory, &mut doomed, result, too_old);
     }
     let mut roots = std::mem::take(&mut inventory.roots);
     roots.retain(|root| root.used < since);
-    let young = roots.split_off(roots.partition_point(|r| too_old(r.used)));
+    let young_roots = roots.split_off(roots.partition_point(|r| too_old(r.used)));
     for root in roots {
-        doomed.freed += root.size;
-        doomed.roots.push(root);
+        doomed.root(root);
     }
-    let mut unneeded: Vec<_> = inventory
-        .blobs
-        .values()
-        .filter(|b| b.used < since && !inventory.needed.contains_key(&b.digest))
-        .filter(|b| !doomed.blobs.contains(&b.digest))
-        .map(|b| (b.used, b.digest, b.size))
-        .collect();
-    unneeded.sort_unstable();
-    let excess = |doomed: &Doomed| {
-        let left = inventory.total - doomed.freed;
-        policy.max_size.is_some_and(|most| left > most)
-    };
-    for (used, digest, size) in unneeded {
-        if too_old(used) || excess(&doomed) {
-            doomed.blobs.insert(digest);
-            doomed.freed += size;
+    let mut loose = std::mem::take(&mut inventory.loose);
+    loose.retain(|file| file.used < since);
+    let young_loose = loose.split_off(loose.partition_point(|file| too_old(file.used)));
+    for file in loose {
+        doomed.loose(file);
+    }
+    let unneeded = |b: &&Listed| b.used < since && !inventory.needed.contains_key(&b.digest);
+    let mut unneeded: Vec<_> = inventory.blobs.values().filter(unneeded).collect();
+    unneeded.retain(|blob| !doomed.blobs.contains(&blob.digest));
+    unneeded.sort_by_key(|blob| (blob.used, blob.digest));
+    for blob in unneeded {
+        if too_old(blob.used) || excess(&doomed) {
+            doomed.blob(blob);
         }
     }
-    for root in young {
+    for file in young_loose {
+        // Memos are small, and each saves much.
+        if file.what != Loose::Memo && excess(&doomed) {
+            doomed.loose(file);
+        }
+    }
+    for root in young_roots {
         if excess(&doomed) {
-            doomed.freed += root.size;
-            doomed.roots.push(root);
+            doomed.root(root);
         }
     }
-    for result in rest {
-        let left = inventory.total - doomed.freed;
-        if policy.max_size.is_none_or(|most| left <= most) {
+    for result in young_results {
+        if !excess(&doomed) {
             break;
         }
         doom(inventory, &mut doomed, result, |_| true);
@@ -328,8 +438,7 @@ fn doom(
             && blob.used < inventory.since
             && may_go(blob.used)
         {
-            doomed.blobs.insert(*digest);
-            doomed.freed += blob.size;
+            doomed.blob(blob);
         }
     }
     doomed.freed += result.size;

@@ -1,8 +1,11 @@
 //! Layouts: names move, blobs are verified, pruning and adding do not meet, damage is told.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
 
-use reimage_castore::{Change, Diff, Digest, Entry, TreePath, View};
+use reimage_castore::{Change, Diff, Digest, Entry, Policy, TreePath, View};
 
 use super::*;
 use crate::{
@@ -145,15 +148,51 @@ fn an_index_that_is_gone_is_empty() {
     assert_eq!(names(&layout), [["web:1"]]);
 }
 
+/// All that may go goes.
+fn everything() -> Policy {
+    Policy {
+        now: SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 40_000),
+        max_size: None,
+        min_free: None,
+        max_age: Some(Duration::ZERO),
+        keep: BTreeSet::new(),
+        dry_run: false,
+    }
+}
+
+fn prune(layout: &Layout) -> Pruned {
+    layout.prune(&everything()).expect("pruned")
+}
+
+#[test]
+fn what_broke_off_goes_when_it_is_old() {
+    let (_dir, layout) = layout();
+    let session = layout.session().expect("a session");
+    let mut download = session.download(Sha256::of(b"blob")).expect("begun");
+    download.file().write_all(b"bl").expect("written");
+    drop(download);
+    drop(session);
+    fs::write(layout.own("damaged-1"), b"x").expect("written");
+    let young = layout.prune(&Policy { max_age: Some(Duration::MAX), ..everything() });
+    assert_eq!(young.expect("pruned"), Pruned::default());
+    let old = prune(&layout);
+    assert_eq!((old.partial.count, old.damaged.count), (1, 1));
+    assert_eq!(count(&layout.own("partial")), 0);
+}
+
 #[test]
 fn prune_keeps_what_is_needed() {
     let (_dir, layout) = layout();
     add(&layout, b"1", &["web:1"]);
-    assert_eq!(layout.prune().expect("pruned"), Pruned::default());
+    assert_eq!(prune(&layout), Pruned::default());
     add(&layout, b"2", &["web:1"]);
-    let pruned = layout.prune().expect("pruned");
-    assert_eq!(pruned.blobs, 3, "manifest, configuration and layer of the first");
-    assert!(pruned.bytes > 300);
+    let dry = layout.prune(&Policy { dry_run: true, ..everything() }).expect("readable");
+    assert_eq!(count(&layout.blobs()), 6, "only looked at");
+    let pruned = prune(&layout);
+    assert_eq!(pruned, dry);
+    assert_eq!(pruned.blobs.count, 3, "manifest, configuration and layer of the first");
+    assert_eq!(pruned.memos.count, 1);
+    assert!(pruned.freed() > 300);
     let image = layout.find("web:1").expect("found");
     let (manifest, _) = layout.manifest(&image.descriptor).expect("readable");
     assert!(layout.has(manifest.layers[0].digest, manifest.layers[0].size));
@@ -170,7 +209,7 @@ fn prune_takes_nothing_if_it_cannot_know() {
     let mut bytes = fs::read(&manifest).expect("there");
     bytes[20] ^= 1;
     fs::write(&manifest, &bytes).expect("written");
-    let error = layout.prune().expect_err("the manifest is damaged");
+    let error = layout.prune(&everything()).expect_err("the manifest is damaged");
     assert_eq!(
         error.to_string(),
         format!(
@@ -180,10 +219,10 @@ fn prune_takes_nothing_if_it_cannot_know() {
         )
     );
     assert!(!manifest.exists(), "it is out of the way");
-    assert!(matches!(layout.prune(), Err(LayoutError::Missing { .. })));
+    assert!(matches!(layout.prune(&everything()), Err(LayoutError::Missing { .. })));
     assert_eq!(count(&layout.blobs()), 3, "nothing else went");
     add(&layout, b"1", &["web:1"]);
-    assert_eq!(layout.prune().expect("it is whole again").blobs, 1);
+    assert_eq!(layout.prune(&everything()).expect("it is whole again").blobs.count, 1);
 }
 
 #[test]
@@ -199,11 +238,11 @@ fn prune_waits_for_a_session_and_sweeps_after_the_killed() {
     assert!(left.exists(), "somebody is here");
     let one = packed(&session, b"1");
     std::thread::scope(|scope| {
-        let pruning = scope.spawn(|| layout.prune().expect("pruned"));
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        let pruning = scope.spawn(|| prune(&layout));
+        std::thread::sleep(Duration::from_millis(50));
         assert!(layout.has(one.digest, one.size), "a session's blobs are safe");
         drop(session);
-        assert_eq!(pruning.join().expect("no panic").blobs, 1);
+        assert_eq!(pruning.join().expect("no panic").blobs.count, 1);
     });
 }
 
@@ -219,7 +258,7 @@ fn making_and_pruning_at_once() {
                 scope.spawn(move || {
                     let layout = Layout::open_or_create(path).expect("a layout");
                     if number % 2 == 0 {
-                        let _ = layout.prune().expect("pruned");
+                        let _ = prune(&layout);
                     } else {
                         drop(layout.session().expect("a session"));
                     }

@@ -87,7 +87,7 @@ pub(crate) fn run(args: &LockArgs, app: &App) -> Result<ExitCode, CommandError> 
     let update = update(args.update.as_deref(), specs.iter().map(|l| &l.evaluated.spec))?;
     let mut locks: BTreeMap<PathBuf, Shared> = BTreeMap::new();
     for Loaded { evaluated, lock_path, lock: old, .. } in specs {
-        session.use_bundle_of(&lock_path);
+        session.use_lock(&lock_path)?;
         let shared = locks.entry(lock_path.clone()).or_insert_with(|| {
             let old = old.unwrap_or_default();
             Shared { new: old.clone(), old, needed: Lock::default(), specs: Vec::new() }
@@ -215,7 +215,7 @@ pub(crate) fn lock_of(
     locked: bool,
 ) -> Result<Lock, CommandError> {
     let path = &loaded.lock_path;
-    session.use_bundle_of(path);
+    session.use_lock(path)?;
     if let Some(lock) = &loaded.lock {
         return Ok(lock.clone());
     }

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &PlanArgs, app: &App) -> Result<ExitCode, CommandError> 
     let session = Session::open(app, &args.build)?;
     let specs = session.load(&args.spec)?;
     for loaded in specs {
-        session.use_bundle_of(&loaded.lock_path);
+        session.use_lock(&loaded.lock_path)?;
         let lock = loaded.lock.unwrap_or_else(Lock::default);
         let plan = Plan::new(loaded.evaluated.spec, &lock)?;
         let verdicts = session.during(|context| explain(&plan, context))?;

@@ -1,5 +1,7 @@
 //! Pruning and verifying: what is needed stays, what is damaged is found.
 
+use std::io::Write as _;
+
 use super::*;
 use crate::{
     Action, ActionResult, Diff, Entry, Materialize, Output, Owners, Sha256, TreePath, UnpackAction,
@@ -81,6 +83,7 @@ impl Fixture {
         Policy {
             now: self.now,
             max_size: None,
+            min_free: None,
             max_age: None,
             keep: BTreeSet::new(),
             dry_run: false,
@@ -102,8 +105,8 @@ fn what_is_old_goes_and_what_is_shared_stays() {
     let f = Fixture::new(&[("a", 40), ("b", 20), ("c", 1)]);
     let pruned = f.open().prune(&policy).expect("works");
     assert_eq!(pruned, dry);
-    assert_eq!((pruned.results, pruned.blobs, pruned.roots), (1, 2, 0));
-    assert!(pruned.freed >= 40_000 && pruned.kept >= 80_000, "{pruned:?}");
+    assert_eq!((pruned.results.count, pruned.blobs.count, pruned.roots.count), (1, 2, 0));
+    assert!(pruned.freed() >= 40_000 && pruned.kept >= 80_000, "{pruned:?}");
     assert_eq!(f.there(&["a", "b", "c"]), [false, true, true]);
     let store = f.open();
     assert_eq!(store.evicted(&action("a")), Some(f.now));
@@ -111,7 +114,7 @@ fn what_is_old_goes_and_what_is_shared_stays() {
     assert!(store.verify(true).expect("works").is_good());
     assert_eq!(store.verify(true).expect("works").incomplete, []);
     let again = f.open().prune(&policy).expect("works");
-    assert_eq!((again.results, again.blobs), (0, 0));
+    assert_eq!((again.results.count, again.blobs.count), (0, 0));
 }
 
 #[test]
@@ -153,12 +156,13 @@ fn roots_go_before_results() {
     let below = View::default();
     let how = Materialize { below: &below, owners: Owners::Recorded, time: 0, nanos: 0 };
     let path = store.materialize(&diff, &how).expect("laid out").path;
-    assert_eq!(store.prune(&Policy { max_size: Some(0), ..f.policy() }).expect("works").roots, 0);
+    let used = store.prune(&Policy { max_size: Some(0), ..f.policy() }).expect("works");
+    assert_eq!(used.roots.count, 0);
     assert!(path.exists(), "this session uses it");
     drop(store);
     f.age(began, f.now - DAY);
     let pruned = f.open().prune(&Policy { max_size: Some(60_000), ..f.policy() }).expect("works");
-    assert_eq!((pruned.roots, pruned.results), (1, 0));
+    assert_eq!((pruned.roots.count, pruned.results.count), (1, 0));
     assert!(!path.exists());
 }
 
@@ -173,8 +177,57 @@ fn old_memos_go() {
     store.prune(&policy).expect("works");
     assert!(store.memo(&key).expect("works").is_some(), "this session has used it");
     drop(store);
-    f.open().prune(&policy).expect("works");
+    let dry = f.open().prune(&Policy { dry_run: true, ..policy.clone() }).expect("works");
+    assert_eq!(dry.memos.count, 1);
+    assert!(f.open().memo(&key).expect("works").is_some(), "only looked at");
+    assert_eq!(f.open().prune(&policy).expect("works"), dry);
     assert_eq!(f.open().memo(&key).expect("works"), None);
+}
+
+#[test]
+fn a_download_goes_unless_somebody_is_at_it() {
+    let f = Fixture::new(&[]);
+    let store = f.open();
+    let [left, running] = [b"left", b"runs"].map(|name| Sha256::of(name));
+    let begin = |sha256| {
+        let partial = store.partial(&sha256).expect("works");
+        (&partial.file).write_all(&[1; 5000]).expect("writable");
+        partial.file.set_modified(f.now - 40 * DAY).expect("ours");
+        partial
+    };
+    drop(begin(left));
+    let running = begin(running);
+    let policy = Policy { max_age: Some(30 * DAY), ..f.policy() };
+    let pruned = f.open().prune(&policy).expect("works");
+    assert_eq!((pruned.partial.count, pruned.freed()), (1, pruned.partial.bytes));
+    assert!(pruned.freed() >= 5000, "{pruned:?}");
+    running.done().expect("it was left alone");
+    assert_eq!(read_dir_sorted(f.root.join("partial")).expect("there").len(), 0);
+}
+
+#[test]
+fn free_space_is_made() {
+    let f = Fixture::new(&[("a", 40), ("b", 20)]);
+    let prune = |min_free| {
+        f.open().prune(&Policy { min_free: Some(min_free), ..f.policy() }).expect("works")
+    };
+    assert_eq!(prune(0).freed(), 0, "there is enough");
+    assert!(prune(u64::MAX).freed() > 80_000);
+    assert_eq!(f.there(&["a", "b"]), [false, false]);
+}
+
+#[test]
+fn locks_are_remembered_until_they_are_forgotten() {
+    let f = Fixture::new(&[]);
+    let [a, b] = ["/project/a/reimage.lock", "/project/b/reimage.lock"].map(PathBuf::from);
+    for path in [&b, &a, &b] {
+        f.open().remember_lock(path).expect("works");
+    }
+    assert_eq!(f.open().locks().expect("works"), [a.clone(), b.clone()]);
+    f.open().prune(&Policy { max_age: Some(Duration::ZERO), ..f.policy() }).expect("works");
+    f.open().forget_lock(&a).expect("works");
+    f.open().forget_lock(&a).expect("it is gone");
+    assert_eq!(f.open().locks().expect("works"), [b]);
 }
 
 #[test]
@@ -184,13 +237,13 @@ fn a_lease_protects_what_was_used_since() {
     assert!(builder.result(&action("a")).expect("works").is_some(), "a hit is a use");
     let all = Policy { max_size: Some(0), max_age: Some(DAY), ..f.policy() };
     let pruned = f.open().prune(&all).expect("works");
-    assert_eq!(pruned.results, 1);
+    assert_eq!(pruned.results.count, 1);
     let result = builder.result(&action("a")).expect("works").expect("still there");
     assert!(builder.result_is_complete(&result).expect("works"));
     drop(builder);
     // Made up as of now, and used by nobody that lives.
     f.age(SystemTime::UNIX_EPOCH, f.now - 2 * DAY);
-    assert_eq!(f.open().prune(&all).expect("works").results, 1);
+    assert_eq!(f.open().prune(&all).expect("works").results.count, 1);
 }
 
 #[test]
