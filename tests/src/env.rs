@@ -91,7 +91,12 @@ impl TestEnv {
     /// Runs a command made by [`Self::command`].
     #[must_use = "snapshot what it prints, or assert its exit status"]
     pub fn run(&self, command: &mut Command) -> Ran {
-        Ran::new(command.output().expect("the binary can be run"), self.root.path())
+        self.ran(command.output().expect("the binary can be run"))
+    }
+
+    /// What a command made by [`Self::command`] printed and how it ended.
+    pub fn ran(&self, output: std::process::Output) -> Ran {
+        Ran::new(output, self.root.path())
     }
 }
 

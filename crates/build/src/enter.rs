@@ -1,9 +1,9 @@
 //! What a person stands in: the sandbox of a step with its inputs, or a container of an image; and the logs.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, sync::Arc};
 
-use reimage_castore::TreePath;
-use reimage_oci::{self as oci, Config, Descriptor, unpack_layers};
+use reimage_castore::{Action, ActionResult, LayerAction, Output, TreePath};
+use reimage_oci::{self as oci, Config, Descriptor, RootfsError, unpack_layer};
 use reimage_plan::{Lock, Place, Plan, Spec, Step, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Limits};
 
@@ -22,6 +22,8 @@ use crate::{
 pub struct Entered {
     /// What is run in it; its streams, network and binds are the caller's.
     pub command: sandbox::Command,
+    /// Of an image: what it says about its containers.
+    pub config: Arc<Config>,
     _scratch: Scratch,
 }
 
@@ -30,6 +32,8 @@ pub struct Entered {
 pub struct Instead {
     /// The program and its arguments; of an image all of it, none: its `entrypoint` and `cmd`.
     pub argv: Option<Vec<String>>,
+    /// Instead of an image's `entrypoint`; with it the image's `cmd` does not count, as with docker.
+    pub entrypoint: Option<Vec<String>>,
     /// Arguments instead of an image's `cmd`.
     pub args: Vec<String>,
     /// Over the environment.
@@ -49,6 +53,7 @@ pub fn enter(
     context: &Context<'_>,
 ) -> Result<Entered, BuildError> {
     let engine = made_below(plan, id, context)?;
+    let mut config = Arc::default();
     let execution = match &plan.step(id).kind {
         StepKind::Run(step) => {
             let prepared = run::prepare(&engine, id, step)?;
@@ -56,11 +61,12 @@ pub fn enter(
         }
         StepKind::Image(image) => {
             let stack = engine.stack_for(&image.layers)?;
-            container(&engine, id, stack, &engine.config(id), instead)?
+            config = engine.config(id);
+            container(&engine, id, stack, &config, instead)?
         }
         _ => root(&engine, id, instead)?,
     };
-    ready(&engine, id, execution, instead)
+    ready(&engine, id, execution, config, instead)
 }
 
 /// A container of an image that is in the image store, with all that its configuration says. `name` is what it is
@@ -68,7 +74,6 @@ pub fn enter(
 pub fn enter_stored(
     name: &str,
     manifest: &Descriptor,
-    config: &Config,
     instead: &Instead,
     context: &Context<'_>,
 ) -> Result<Entered, BuildError> {
@@ -77,19 +82,54 @@ pub fn enter_stored(
     let step = Step { name: name.to_owned(), place: Place::default(), kind };
     let plan = Plan::new(Spec { steps: vec![step], ..Spec::default() }, &Lock::default())?;
     let engine = Engine::new(&plan, context)?;
-    let (id, store) = (StepId(0), engine.store());
-    let limits = oci::Limits::default();
-    let unpacked =
-        unpack_layers(context.layout, manifest, baseline::FILE_TIME, limits, |content| {
-            store.put_reader(content).map_err(io::Error::other)
-        });
-    let mut stack = Stack::default();
-    for diff in unpacked.map_err(|e| engine.error(id, e))?.layers() {
-        let digest = store.put_diff(diff.clone())?;
-        stack.0.push(Layer { step: id, diff: diff.clone(), digest, source: false, carried: None });
+    let id = StepId(0);
+    let (config, stack) = unpacked(&engine, id, manifest)?;
+    let execution = container(&engine, id, stack, &config, instead)?;
+    ready(&engine, id, execution, config, instead)
+}
+
+/// The configuration and the layers of an image that is here, each unpacked once, as those of an `Oci` step are.
+fn unpacked(
+    engine: &Engine<'_>,
+    id: StepId,
+    manifest: &Descriptor,
+) -> Result<(Arc<Config>, Stack), StepError> {
+    let (layout, store) = (engine.context.layout, engine.store());
+    let failed = |e: RootfsError| engine.error(id, e);
+    let (manifest, _) = layout.manifest(manifest).map_err(|e| engine.error(id, e))?;
+    let config = layout.image_config(&manifest).map_err(|e| engine.error(id, e))?;
+    let diff_ids = &config.rootfs.diff_ids;
+    if diff_ids.len() != manifest.layers.len() {
+        let (layers, diff_ids) = (manifest.layers.len(), diff_ids.len());
+        return Err(failed(RootfsError::Count { layers, diff_ids }));
     }
-    let execution = container(&engine, id, stack, config, instead)?;
-    ready(&engine, id, execution, instead)
+    let mut stack = Stack::default();
+    for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
+        let below = stack.0.iter().map(|layer| layer.digest).collect();
+        let key = Action::Layer(LayerAction { layer: layer.digest, below }).digest();
+        let digest = if let Some(Output::Diff(digest)) = store.result(&key)?.map(|r| r.output) {
+            digest
+        } else {
+            let blob = layout.open_blob(layer.digest, layer.size);
+            let blob = blob.map_err(|e| engine.error(id, e))?;
+            let (view, limits) = (stack.view(), oci::Limits::default());
+            let diff = unpack_layer(
+                blob,
+                layer,
+                *diff_id,
+                &view,
+                baseline::FILE_TIME,
+                limits,
+                |content| store.put_reader(content).map_err(io::Error::other),
+            );
+            let digest = store.put_diff(diff.map_err(failed)?)?;
+            store.put_result(&key, &ActionResult::new(Output::Diff(digest)))?;
+            digest
+        };
+        let diff = store.diff(&digest)?;
+        stack.0.push(Layer { step: id, diff, digest, source: false, carried: None });
+    }
+    Ok((Arc::new(config.config()), stack))
 }
 
 /// The sandbox of an execution that a person stands in.
@@ -97,6 +137,7 @@ fn ready(
     engine: &Engine<'_>,
     id: StepId,
     mut execution: Execution,
+    config: Arc<Config>,
     instead: &Instead,
 ) -> Result<Entered, BuildError> {
     if let Some(argv) = &instead.argv {
@@ -110,7 +151,7 @@ fn ready(
     execution.limits = Limits::default();
     let scratch = engine.scratch(id)?;
     let command = execution.command(engine, id, scratch.path(), Turn::First)?;
-    Ok(Entered { command, _scratch: scratch })
+    Ok(Entered { command, config, _scratch: scratch })
 }
 
 /// What the last run of step `id` wrote, if it ran here with what it stands on now.
@@ -153,16 +194,17 @@ fn container(
     config: &Config,
     instead: &Instead,
 ) -> Result<Execution, StepError> {
-    let mut argv = config.entrypoint.clone().unwrap_or_default();
-    let rest = if instead.args.is_empty() {
-        config.cmd.clone().unwrap_or_default()
-    } else {
-        instead.args.clone()
-    };
-    argv.extend(rest);
+    let entrypoint = instead.entrypoint.as_ref().or(config.entrypoint.as_ref());
+    let mut argv = entrypoint.cloned().unwrap_or_default();
+    match &config.cmd {
+        Some(cmd) if instead.args.is_empty() && instead.entrypoint.is_none() => {
+            argv.extend(cmd.clone());
+        }
+        _ => argv.extend(instead.args.clone()),
+    }
     if argv.is_empty() && instead.argv.is_none() {
         let error =
-            "The image has neither `entrypoint` nor `cmd`: say what to run, `-- PROGRAM ARGS`";
+            "The image has neither `entrypoint` nor `cmd`: say what to run, `IMAGE PROGRAM ARGS`";
         return Err(engine.error(id, error));
     }
     let user = instead.user.clone().or_else(|| config.user.clone());

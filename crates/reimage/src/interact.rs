@@ -14,8 +14,14 @@ use crate::{
     signals,
 };
 
-/// Runs `command` with this process's streams, or on a terminal of its own; returns what it returns.
-pub(crate) fn interact(app: &App, command: &Command, tty: bool) -> Result<ExitCode, CommandError> {
+/// Runs `command` with this process's streams, or on a terminal of its own; returns what it returns. Signals go to it;
+/// `stop` is what it gets for SIGTERM.
+pub(crate) fn interact(
+    app: &App,
+    command: &Command,
+    tty: bool,
+    stop: i32,
+) -> Result<ExitCode, CommandError> {
     if tty && !app.machine.stdin_terminal {
         return Err(CommandError::usage("There is no terminal to give it: stdin is none"));
     }
@@ -26,7 +32,7 @@ pub(crate) fn interact(app: &App, command: &Command, tty: bool) -> Result<ExitCo
         let command = Command { terminal: Some(size), ..command.clone() };
         signals::restores(tcgetattr(&stdin).map_err(io::Error::from)?);
         let (running, terminal) = app.zygote.spawn_on_terminal(&command)?;
-        signals::ends(running.stopper()?);
+        signals::go_to(running.control()?, stop);
         // In raw mode Ctrl-C is a byte that goes to the command.
         relay(&terminal, &stdin, &stdout)?;
         running.wait()?
@@ -35,9 +41,10 @@ pub(crate) fn interact(app: &App, command: &Command, tty: bool) -> Result<ExitCo
         let streams =
             Streams { input: stdin.as_fd(), output: stdout.as_fd(), error: stderr.as_fd() };
         let running = app.zygote.spawn(command, streams)?;
-        signals::ends(running.stopper()?);
+        signals::go_to(running.control()?, stop);
         running.wait()?
     };
+    signals::come_here();
     if let Some(void) = outcome.voided.iter().find(|_| outcome.status == Status::Exited(0)) {
         return Err(CommandError::new(Kind::Environment, void.to_string()));
     }

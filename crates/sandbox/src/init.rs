@@ -1,6 +1,6 @@
 //! Process 1 of a sandbox and the step that it starts.
 //!
-//! Both speak to the monitor over one socket: `L` and the filter's listener, `E` and why the step did not
+//! Both speak to the monitor over one socket: `L`, the filter's listener and the step's process, `E` and why the step did not
 //! start, `S` and what became of the step. The monitor says `g` when it listens.
 
 use std::convert::Infallible;
@@ -12,8 +12,8 @@ use std::path::Path;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus, set_dumpable_behavior,
-    set_parent_process_death_signal,
+    DumpableBehavior, Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open,
+    set_dumpable_behavior, set_parent_process_death_signal,
 };
 use serde::{Deserialize, Serialize};
 
@@ -134,11 +134,13 @@ fn step(start: &Start<'_>) -> Result<Infallible, Failure> {
     }
     identity(start)?;
     rustix::thread::set_no_new_privs(true).during(|| "forbid new privileges".into())?;
+    let own = rustix::process::getpid();
+    let own = pidfd_open(own, PidfdFlags::empty()).during(|| "name the step's process".into())?;
     let listener =
         sys::install_filter(start.program).during(|| "install the seccomp filter".into())?;
-    wire::send(&start.socket, b"L", &[listener.as_fd()])
+    wire::send(&start.socket, b"L", &[listener.as_fd(), own.as_fd()])
         .during(|| "hand over the filter".into())?;
-    drop(listener);
+    drop((listener, own));
     wire::receive(&start.socket).during(|| "wait for the monitor".into())?;
     sys::close_on_exec_from(3).during(|| "close the descriptors".into())?;
     let mut refused = io::Error::from_raw_os_error(libc::ENOENT);

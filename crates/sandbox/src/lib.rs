@@ -54,4 +54,4 @@ pub use start::start;
 pub use stat::Stat;
 pub use terminal::relay;
 pub use xattr::{DEVICE as DEVICE_XATTR, OWNER as OWNER_XATTR};
-pub use zygote::{Running, Stop, Streams, Zygote};
+pub use zygote::{Control, Running, Streams, Zygote};

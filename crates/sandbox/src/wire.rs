@@ -56,6 +56,17 @@ pub(crate) fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> i
     Ok(())
 }
 
+/// What asks for a signal to the command.
+pub(crate) fn signal(signal: i32) -> Vec<u8> {
+    [b"s", &signal.to_le_bytes()[..]].concat()
+}
+
+/// The signal that a message asks for.
+pub(crate) fn as_signal(message: &[u8]) -> Option<i32> {
+    let bytes = message.strip_prefix(b"s")?.try_into().ok()?;
+    Some(i32::from_le_bytes(bytes))
+}
+
 /// Receives one message of at most 64 KiB; `None` when the other end is closed.
 pub(crate) fn receive(socket: impl AsFd) -> io::Result<Option<Message>> {
     receive_once(socket.as_fd(), true)

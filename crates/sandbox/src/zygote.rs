@@ -37,9 +37,9 @@ pub struct Running {
     socket: OwnedFd,
 }
 
-/// Ends a running command from another thread.
+/// Signals or ends a running command from another thread.
 #[derive(Debug)]
-pub struct Stop {
+pub struct Control {
     socket: OwnedFd,
 }
 
@@ -122,12 +122,12 @@ impl Zygote {
 }
 
 impl Running {
-    /// A handle that ends the command from elsewhere.
-    pub fn stopper(&self) -> Result<Stop, Error> {
+    /// A handle that signals or ends the command from elsewhere.
+    pub fn control(&self) -> Result<Control, Error> {
         let socket = self.socket.try_clone();
         let socket =
             socket.map_err(|source| Error::Monitor { what: "duplicate a socket", source })?;
-        Ok(Stop { socket })
+        Ok(Control { socket })
     }
 
     /// Waits for the end of the command and of all that it started.
@@ -173,7 +173,13 @@ fn failed(payload: OwnedFd) -> Error {
     wire::unpack::<Failure>(payload).map_or_else(monitor("read the failure"), Error::from)
 }
 
-impl Stop {
+impl Control {
+    /// Sends a signal, by its number, to the command itself, not to what it has started. A command that has ended, and
+    /// a number that is none, are not errors.
+    pub fn signal(&self, signal: i32) {
+        let _already_gone = wire::send(&self.socket, &wire::signal(signal), &[]);
+    }
+
     /// Ends the command: all its processes are killed, and its outcome says [`Void::Stopped`](crate::Void).
     /// A command that has ended is not an error.
     pub fn stop(&self) {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use reimage_build::{Instead, enter};
 use reimage_plan::{Command, Platform, StepKind};
+use signal_hook::consts::SIGTERM;
 
 use crate::{
     app::App,
@@ -58,5 +59,5 @@ pub(crate) fn run(args: &ShellArgs, app: &App) -> Result<ExitCode, CommandError>
         let name = app.ui.err.bold(&plan.step(step).name);
         app.ui.note(format!("In the place of {name}, which would run:\n{}", app.ui.err.dim(&runs)));
     }
-    interact(app, &entered.command, tty)
+    interact(app, &entered.command, tty, SIGTERM)
 }

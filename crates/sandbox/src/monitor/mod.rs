@@ -102,14 +102,14 @@ fn watch(
     drop(start);
     drop(stdio);
     let started = Instant::now();
-    let listener = first_message(&socket)?;
+    let (listener, step) = first_message(&socket)?;
     // init has pivoted: its root is ours too. The host's /proc lives on in this descriptor.
     rustix::process::fchdir(&host_proc).during(|| "enter the host's /proc".into())?;
     let notifier = Notifier::new(ids, listener, host_proc, &command, &root, shown)?;
     wire::send(&socket, b"g", &[]).during(|| "release the step".into())?;
     let watch = Watch::new(&command, &root, groups);
     let mut monitor =
-        Monitor { socket, caller, notifier, watch, init, started, voided: Vec::new() };
+        Monitor { socket, caller, notifier, watch, init, step, started, voided: Vec::new() };
     let ended = monitor.until_the_end()?;
     let elapsed = started.elapsed();
     monitor.voided.append(&mut monitor.notifier.take_voided());
@@ -197,13 +197,16 @@ fn terminal(root: &Root, size: TerminalSize, caller: &OwnedFd) -> Result<Vec<Own
     Ok(vec![step.try_clone().during(what)?, step.try_clone().during(what)?, step])
 }
 
-/// Waits for the listener of the step's filter, or for why there is none.
-fn first_message(socket: &OwnedFd) -> Result<OwnedFd, Failure> {
+/// Waits for the listener of the step's filter and its process, or for why there is none.
+fn first_message(socket: &OwnedFd) -> Result<(OwnedFd, OwnedFd), Failure> {
     let gone = || Failure::setup("init ended before the step began");
     let (message, fds) =
         wire::receive(socket).during(|| "hear from init".into())?.ok_or_else(gone)?;
     match message.split_first() {
-        Some((b'L', _)) => fds.into_iter().next().ok_or_else(gone),
+        Some((b'L', _)) => {
+            let [listener, step] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| gone())?;
+            Ok((listener, step))
+        }
         Some((b'E', failure)) => Err(postcard::from_bytes(failure).unwrap_or_else(|_| gone())),
         _ => Err(gone()),
     }
@@ -217,6 +220,7 @@ struct Monitor<'a> {
     notifier: Notifier,
     watch: Watch<'a>,
     init: Pid,
+    step: OwnedFd,
     started: Instant,
     voided: Vec<Void>,
 }
@@ -252,9 +256,13 @@ impl Monitor<'_> {
                 continue;
             }
             if !asked.is_empty() {
-                // Whatever it says, or that it is gone, means the same.
-                let _word = wire::receive(self.caller);
-                self.voided.push(Void::Stopped);
+                let word = wire::receive(self.caller).ok().flatten();
+                match word.as_ref().and_then(|(word, _)| wire::as_signal(word)) {
+                    // It may have ended just now.
+                    Some(signal) => drop(sys::send_signal(&self.step, signal)),
+                    // Whatever else it says, or that it is gone, means the same.
+                    None => self.voided.push(Void::Stopped),
+                }
             }
             self.voided.extend(self.watch.look(self.started));
             if !self.voided.is_empty() || self.notifier.must_end() {

@@ -17,8 +17,8 @@ pub(crate) use file::{file_handle, write_error};
 pub(crate) use memory::{read_memory, write_as_tracer, write_memory};
 pub(crate) use process::{
     Fork, borrow_fd, clone_into_pid_namespace, close_on_exec_from, default_signals, exec, fork,
-    ignore_terminal_signals, leader, loopback_up, namespaces, same_addresses, set_soft_locks_limit,
-    soft_locks_limit, stat_field, terminate,
+    ignore_terminal_signals, leader, loopback_up, namespaces, same_addresses, send_signal,
+    set_soft_locks_limit, soft_locks_limit, stat_field, terminate,
 };
 pub(crate) use seccomp::{
     Answer, Instruction, Notification, install_filter, notification_valid, receive, reply,

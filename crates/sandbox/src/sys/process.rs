@@ -68,6 +68,15 @@ pub(crate) fn terminate(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Sends a signal to a process that a pidfd stands for.
+pub(crate) fn send_signal(process: &OwnedFd, signal: i32) -> io::Result<()> {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    let process = process.as_raw_fd();
+    // SAFETY: a null siginfo is what kill(2) would send.
+    checked(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, none, 0) })
+        .map(drop)
+}
+
 /// A descriptor of another process, shared with it, position and all. `pid` may be any of its threads. Errors: `EBADF`
 /// if it has no such descriptor, `ESRCH` if it is gone.
 pub(crate) fn borrow_fd(pid: u32, fd: u32) -> io::Result<OwnedFd> {

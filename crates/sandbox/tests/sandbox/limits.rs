@@ -150,7 +150,7 @@ fn stopping(lab: &Lab) {
     let null = fs::File::open("/dev/null").unwrap();
     let streams = Streams { input: null.as_fd(), output: null.as_fd(), error: null.as_fd() };
     let running = lab.zygote.spawn(&command, streams).unwrap();
-    let stop = running.stopper().unwrap();
+    let stop = running.control().unwrap();
     let begun = Instant::now();
     let stopper = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
