@@ -6,6 +6,7 @@
 pub mod archive;
 mod deb;
 mod docker_registry;
+mod engines;
 mod env;
 mod files;
 pub mod loopback;
@@ -20,6 +21,7 @@ mod user;
 
 pub use deb::Deb;
 pub use docker_registry::{Closed, DockerRegistry};
+pub use engines::Daemon;
 pub use env::{TestEnv, binary};
 pub use files::{assert_same_files, files};
 pub use mirror::Mirror;

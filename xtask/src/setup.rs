@@ -5,12 +5,14 @@ use std::process::{Command, Stdio};
 use crate::command::run;
 
 /// Programs that the tests need, each with the Debian package that has it.
-pub(crate) const TESTS: [(&str, &str); 20] = [
+pub(crate) const TESTS: [(&str, &str); 22] = [
     ("bwrap", "bubblewrap"),
     ("buildah", "buildah"),
     ("busybox", "busybox-static"),
     ("crun", "crun"),
+    ("ctr", "containerd"),
     ("docker-registry", "docker-registry"),
+    ("dockerd", "docker.io"),
     ("go", "golang-go"),
     ("javac", "default-jdk-headless"),
     ("make", "make"),

@@ -10,13 +10,15 @@
 //! Archives are sorted, their members root's, 0644, of 1970; blobs are verified while they pass.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use fs_err as fs;
-use reimage_castore::{Diff, Digest, Entry, TreePath, View, read_dir_sorted, remove_all};
+use reimage_castore::{
+    Amount, Diff, Digest, Entry, Sha256, TreePath, View, read_dir_sorted, remove_all,
+};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -95,12 +97,25 @@ pub fn export_archive(
     archive: Archive,
     out: &mut dyn Write,
 ) -> Result<(), ExportError> {
+    export_archive_without(layout, image, archive, &BTreeSet::new(), out).map(drop)
+}
+
+/// The same without these blobs, for a reader that has them; what was written of others.
+pub fn export_archive_without(
+    layout: &Layout,
+    image: &StoredImage,
+    archive: Archive,
+    there: &BTreeSet<Sha256>,
+    out: &mut dyn Write,
+) -> Result<Amount, ExportError> {
     let mut files =
         BTreeMap::from([("index.json", to_json(&index(image))), ("oci-layout", layout_file())]);
     if archive == Archive::Docker {
         files.insert(DOCKER_FILE, to_json(&[docker_image(layout, image)?]));
     }
-    let blobs = blobs(layout, &image.descriptor)?;
+    let mut written = Amount::default();
+    let mut blobs = blobs(layout, &image.descriptor)?;
+    blobs.retain(|blob| !there.contains(&blob.digest));
     let mut out = io::BufWriter::with_capacity(256 << 10, out);
     for directory in ["blobs", "blobs/sha256"] {
         header(&mut out, directory, &Entry::directory())?;
@@ -109,6 +124,7 @@ pub fn export_archive(
         header(&mut out, &blob_name(&blob), &Entry::file(Digest::EMPTY, blob.size))?;
         copy_blob(layout, &blob, &mut out)?;
         tar::write_padding(&mut out, blob.size)?;
+        written.add(blob.size);
     }
     for (name, bytes) in files {
         header(&mut out, name, &Entry::file(Digest::EMPTY, bytes.len() as u64))?;
@@ -116,7 +132,17 @@ pub fn export_archive(
         tar::write_padding(&mut out, bytes.len() as u64)?;
     }
     tar::write_end(&mut out)?;
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(written)
+}
+
+/// Makes `dir` a layout of this one image, whose blobs are those of `layout`: nothing is copied.
+pub fn link_oci_dir(layout: &Layout, image: &StoredImage, dir: &Path) -> Result<(), ExportError> {
+    fs::create_dir(dir)?;
+    let blobs = fs::canonicalize(layout.dir().join("blobs"))?;
+    fs::os::unix::fs::symlink(blobs, dir.join("blobs"))?;
+    fs::write(dir.join("index.json"), to_json(&index(image)))?;
+    Ok(fs::write(dir.join("oci-layout"), layout_file())?)
 }
 
 /// Writes an image as a layout into `dir`, which must be new or empty.

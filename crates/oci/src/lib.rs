@@ -39,8 +39,8 @@ pub use document::{
     ImageConfig, Index, MANIFEST, Manifest, Platform, RootFs,
 };
 pub use export::{
-    Archive, ExportError, NotKept, export_archive, export_oci_dir, export_rootfs_dir,
-    export_rootfs_tar,
+    Archive, ExportError, NotKept, export_archive, export_archive_without, export_oci_dir,
+    export_rootfs_dir, export_rootfs_tar, link_oci_dir,
 };
 pub use fuzz::FUZZ_TARGETS;
 pub use import::{ImportError, Imported, import_archive, import_layout};

@@ -13,6 +13,7 @@ mod images;
 mod import;
 mod init;
 mod inspect;
+mod load;
 mod lock;
 mod log;
 mod login;
@@ -51,6 +52,7 @@ pub(crate) enum Verb {
     Inspect(inspect::InspectArgs),
     History(history::HistoryArgs),
     Save(save::SaveArgs),
+    Load(load::LoadArgs),
     Import(import::ImportArgs),
     Tag(tag::TagArgs),
     Push(push::PushArgs),
@@ -79,6 +81,7 @@ impl Verb {
             Self::Plan(args) => args.output.format,
             Self::Images(args) => args.output.format,
             Self::History(args) => args.output.format,
+            Self::Load(args) => args.output.format,
             Self::Import(args) => args.output.format,
             Self::Push(args) => args.output.format,
             Self::Pull(args) => args.output.format,
@@ -117,6 +120,7 @@ impl Verb {
             Self::Inspect(args) => inspect::run(args, app),
             Self::History(args) => history::run(args, app),
             Self::Save(args) => save::run(args, app),
+            Self::Load(args) => load::run(args, app),
             Self::Import(args) => import::run(args, app),
             Self::Tag(args) => tag::run(args, app),
             Self::Push(args) => push::run(args, app),

@@ -56,21 +56,31 @@ impl ImageArgs {
 
     /// Builds it if it is a target; finds it.
     pub(crate) fn find(&self, app: &App) -> Result<Here, CommandError> {
-        if !is_target(&self.name) {
-            let layout = app.layout()?;
-            let image = find_or_target(&layout, &self.name)?;
-            return Ok(Here { layout, image });
-        }
-        let session = Session::open(app, &self.build)?;
-        let plan = session.plan_of_one(&SpecArgs::one(&self.name, &self.overrides))?;
-        let record = session.during(|context| build(&plan, context))?;
-        let target = &record.targets[0];
-        let TargetOutput::Image(made) = &target.output else {
-            return Err(CommandError::usage(format!("`{}` is no image", target.path)));
-        };
-        let image = session.layout.find(&made.digest.to_string())?;
-        Ok(Here { layout: session.layout.clone(), image })
+        find_or_build(app, &self.name, &self.overrides, &self.build)
     }
+}
+
+/// Builds what `name` says if it is a target; finds it.
+pub(crate) fn find_or_build(
+    app: &App,
+    name: &str,
+    overrides: &Overrides,
+    flags: &BuildFlags,
+) -> Result<Here, CommandError> {
+    if !is_target(name) {
+        let layout = app.layout()?;
+        let image = find_or_target(&layout, name)?;
+        return Ok(Here { layout, image });
+    }
+    let session = Session::open(app, flags)?;
+    let plan = session.plan_of_one(&SpecArgs::one(name, overrides))?;
+    let record = session.during(|context| build(&plan, context))?;
+    let target = &record.targets[0];
+    let TargetOutput::Image(made) = &target.output else {
+        return Err(CommandError::usage(format!("`{}` is no image", target.path)));
+    };
+    let image = session.layout.find(&made.digest.to_string())?;
+    Ok(Here { layout: session.layout.clone(), image })
 }
 
 /// An image by tag or digest; a near tag is suggested.

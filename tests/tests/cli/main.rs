@@ -41,6 +41,7 @@ modules!(
     http,
     images,
     init,
+    load,
     lock,
     plan,
     prune,

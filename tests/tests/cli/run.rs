@@ -99,7 +99,7 @@ fn an_image_that_is_here() {
     ");
     assert_snapshot!(elsewhere.reimage(["run", "tool:1", "--arg", "a=b"]), @"
     ------- stderr -------
-    error: `--arg` and `--set` go over a spec, and `tool:1` is an image
+    error: `--arg`, `--set` and `--platform` go over a spec, and `tool:1` is an image
     hint: name a target: `images.NAME`
     [exit status: 64]
     ");

@@ -99,7 +99,7 @@ fn one_digest_through_every_exporter() {
 #[test]
 fn golden_archives() {
     let (_dir, layout, image) = stored();
-    let digest = |kind| reimage_castore::Sha256::of(&archive(&layout, &image, kind)).hex();
+    let digest = |kind| Sha256::of(&archive(&layout, &image, kind)).hex();
     assert_eq!(
         digest(Archive::Oci),
         "28adefae82722765b8a92f40c6da2e3f9874b5db578c47d2d28887aaaeedbadc"
@@ -111,7 +111,7 @@ fn golden_archives() {
     let mut tar = Vec::new();
     export_rootfs_tar(&layout, &image, &mut tar).expect("it leaves");
     assert_eq!(
-        reimage_castore::Sha256::of(&tar).hex(),
+        Sha256::of(&tar).hex(),
         "ecc871225201957522a91d2a43dd4a59af0e2391a82e5b1484fa727d7ed9c232"
     );
 }
