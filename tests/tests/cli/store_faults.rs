@@ -185,7 +185,7 @@ fn any_file_of_the_store_may_go_bad() {
         .collect();
     assert_eq!(
         kinds.iter().map(String::as_str).collect::<Vec<_>>(),
-        ["actions-v1", "devices-v1", "images", "memos-v1", "objects-v1", "roots-v1", "stat-v1"]
+        ["actions-v1", "devices-v1", "images", "memos-v1", "objects-v1", "pinned-v1", "roots-v1", "stat-v1"]
     );
     for (turn, path) in paths.iter().enumerate() {
         // One way a file, each kind in all of them: a store has enough of each.
