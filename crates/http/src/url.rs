@@ -22,7 +22,7 @@ pub fn join(base: &str, location: &str) -> Option<String> {
         let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
         format!("{scheme}://{authority}{directory}/{location}")
     };
-    url.parse::<Uri>().ok().filter(|uri| uri.host().is_some()).map(|_| url)
+    origin(&url).map(|_| url)
 }
 
 /// Scheme, host and port: who gets what is sent to `url`.
@@ -34,7 +34,9 @@ pub fn origin(url: &str) -> Option<(String, String, u16)> {
         "https" => 443,
         _ => return None,
     };
-    Some((scheme, uri.host()?.to_lowercase(), uri.port_u16().unwrap_or(port)))
+    // Behind a user there may be none.
+    let host = uri.host().filter(|host| !host.is_empty())?;
+    Some((scheme, host.to_lowercase(), uri.port_u16().unwrap_or(port)))
 }
 
 /// Takes user and password out of a URL that is shown.
@@ -65,6 +67,7 @@ mod tests {
             ("ftp://h/x", None),
             ("file:/etc/passwd", None),
             ("http://", None),
+            ("https://user@:/x", None),
         ] {
             assert_eq!(join(base, location).as_deref(), url, "{location}");
         }

@@ -29,6 +29,7 @@ pub(crate) fn seeds(target: &str) -> Option<Vec<Vec<u8>>> {
         "registry-challenge" => texts(&[
             "Bearer realm=\"https://auth.example/token\",service=\"registry.example\",scope=\"repository:a/b:pull,push\"",
             "Basic realm=\"a \\\"quoted\\\" one\", charset=\"UTF-8\"",
+            "Bearer realm=\"https://user@://auth.example/token\"",
             "Negotiate\nBasic realm=x\nbearer realm=/token",
             "Digest nonce=\"x\", Bearer realm=\"//host/t?a=b\"",
         ]),
