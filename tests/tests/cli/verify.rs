@@ -95,7 +95,7 @@ fn an_image_that_is_not_reproducible() {
     let ran = env.reimage(["verify", "-q", "app:1"]).expect(4);
     let out = ran.out();
     assert!(out.starts_with("different images.app sha256:"), "{ran}");
-    assert!(out.contains(": layer 2: `/unique`: from byte 0 on `"), "{ran}");
+    assert!(out.contains(": layer 2: `/unique`: from byte "), "{ran}");
     assert!(out.ends_with(" (made by steps.app)"), "{ran}");
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use fs_err as fs;
-use reimage_castore::{Digest, Sha256};
+use reimage_castore::{Digest, Sha256, read_dir_sorted, remove_all};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -74,8 +74,11 @@ impl Layout {
     }
 
     fn sweep(&self) -> io::Result<()> {
-        fs::remove_dir_all(self.own("tmp"))?;
-        fs::create_dir_all(self.own("tmp"))
+        // The directory itself stays: who opens a lock makes sure of it before he has the lock.
+        for entry in read_dir_sorted(self.own("tmp"))? {
+            remove_all(&entry.path())?;
+        }
+        Ok(())
     }
 }
 
