@@ -18,8 +18,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// docker's, with a containerd of its own below it.
-    pub fn docker() -> Self {
+    /// docker's, with a containerd of its own below it; none where a machine does not let it run.
+    pub fn docker() -> Option<Self> {
         Self::start("dockerd", |at| {
             let socket = format!("unix://{}", at("socket"));
             let places = [
@@ -37,8 +37,8 @@ impl Daemon {
         })
     }
 
-    /// containerd.
-    pub fn containerd() -> Self {
+    /// containerd; none where a machine does not let it run.
+    pub fn containerd() -> Option<Self> {
         Self::start("containerd", |at| {
             let (root, state, socket) = (at("root"), at("state"), at("socket"));
             let config = format!(
@@ -50,7 +50,11 @@ impl Daemon {
         })
     }
 
-    fn start(program: &str, arguments: impl Fn(&dyn Fn(&str) -> String) -> Vec<String>) -> Self {
+    #[expect(clippy::print_stderr, reason = "a test says what it does not test")]
+    fn start(
+        program: &str,
+        arguments: impl Fn(&dyn Fn(&str) -> String) -> Vec<String>,
+    ) -> Option<Self> {
         // Paths of sockets are short.
         let directory = tempfile::Builder::new().prefix("reimage-").tempdir().expect("a directory");
         let root = directory.path().to_owned();
@@ -66,14 +70,25 @@ impl Daemon {
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("{command:?}: {error}: `cargo xtask test` installs what the tests need")
         });
-        let daemon = Self { directory, child };
+        let mut daemon = Self { directory, child };
         for _ in 0..300 {
             if std::os::unix::net::UnixStream::connect(at("socket")).is_ok() {
-                return daemon;
+                return Some(daemon);
+            }
+            if daemon.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                break;
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        panic!("{}", fs_err::read_to_string(at("log")).unwrap_or_default());
+        let log = fs_err::read_to_string(at("log")).unwrap_or_default();
+        let last = log.lines().last().unwrap_or_default();
+        let lacking = ["cgroup", "operation not permitted", "permission denied"];
+        if lacking.iter().any(|what| last.to_lowercase().contains(what)) {
+            // Within a container nobody may run another engine.
+            eprintln!("{program} does not run on this machine: {last}");
+            return None;
+        }
+        panic!("{log}");
     }
 
     /// Where it listens.

@@ -80,7 +80,8 @@ fn docker_gets_what_it_lacks() {
         // Nobody else can start its daemon.
         return;
     }
-    let (env, daemon) = (project(), Daemon::docker());
+    let Some(daemon) = Daemon::docker() else { return };
+    let env = project();
     let variable = ("DOCKER_HOST", format!("unix://{}", daemon.socket()));
     let docker = Here { env: &env, engine: "docker", variable };
     let first = docker.load(&["images.app"]).expect(0);
@@ -115,7 +116,8 @@ fn containerd_gets_what_it_lacks() {
         // Nobody else can start it.
         return;
     }
-    let (env, daemon) = (project(), Daemon::containerd());
+    let Some(daemon) = Daemon::containerd() else { return };
+    let env = project();
     let containerd = Here { env: &env, engine: "containerd", variable: ("CONTAINERD_ADDRESS", daemon.socket()) };
     let first = containerd.load(&["--namespace", "k8s.io", "images.app"]).expect(0);
     let [_, digest] = &lines(&first)[0][..] else { panic!("{first}") };

@@ -46,7 +46,9 @@ fn each_kind_of_difference() {
         shown
     };
     let bytes = error("bytes");
-    assert!(bytes.contains("/out: from byte 7 on RANDOM then RANDOM"), "{bytes}");
+    // Which is the first that differs is random, too.
+    let from = |bytes: &str| bytes.contains("/out: from byte ") && bytes.contains(" on RANDOM then RANDOM");
+    assert!(from(&bytes), "{bytes}");
     assert!(!bytes.contains("/same"), "{bytes}");
     assert_snapshot!(error("link"), @r"
     │ /link: a link to RANDOM then to RANDOM

@@ -113,6 +113,9 @@ fn programs_see_the_same_everywhere() {
         .status();
     assert!(copy.expect("cp runs").success());
     let here = all(|arguments| first.reimage(arguments));
+    // Gigabytes that are laid out again where they are needed.
+    let roots = first.root().join("cache/reimage/roots-v1");
+    fs_err::remove_dir_all(&roots).and_then(|()| fs_err::create_dir(&roots)).expect("it is ours");
     let there = all(|arguments| elsewhere(&second, arguments));
     assert!(here.len() >= 80, "{}", here.len());
     assert_eq!(here.keys().collect::<Vec<_>>(), there.keys().collect::<Vec<_>>());
