@@ -1,6 +1,9 @@
 //! `Oci`: an image of a registry to stand on. Its layers are unpacked to be seen, and carried as the bytes they are.
 
-use std::{io::Write as _, sync::Arc};
+use std::{
+    io::{self, Read, Write as _},
+    sync::Arc,
+};
 
 use reimage_castore::{
     Action, ActionDigest, ActionResult, Diff, Digest, LayerAction, Output, Sha256, View,
@@ -254,12 +257,10 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<Made, S
             *digest
         } else {
             let view = View::new(layers.iter().map(|layer| layer.diff.clone()).collect());
-            let diff = unpack(engine, id, &fetch(carried)?, carried, &view)?;
-            let digest = engine.store().put_diff(Arc::new(diff))?;
             let below = layers.iter().map(|layer| layer.digest).collect();
-            let key = layer_key(carried, below);
-            engine.store().put_result(&key, &ActionResult::new(Output::Diff(digest)))?;
-            digest
+            let (content, size) = blob(engine, id, &fetch(carried)?)?;
+            let reader = engine.store().reader(&content, size)?;
+            unpack(engine, id, (&carried.descriptor, carried.diff_id), below, &view, reader)?
         };
         let (diff, carried) = (engine.store().diff(&digest)?, carried.clone());
         layers.push(BaseLayer { diff, digest, carried });
@@ -269,16 +270,29 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<Made, S
 }
 
 /// What a layer, upon those below it, is found by.
-fn layer_key(carried: &CarriedLayer, below: Vec<Digest>) -> ActionDigest {
-    Action::Layer(LayerAction { layer: carried.descriptor.digest, below }).digest()
+fn layer_key(layer: Sha256, below: Vec<Digest>) -> ActionDigest {
+    Action::Layer(LayerAction { layer, below }).digest()
+}
+
+/// The diff that a layer was unpacked to upon those below it, if it is here.
+pub(crate) fn unpacked_before(
+    engine: &Engine<'_>,
+    layer: Sha256,
+    below: Vec<Digest>,
+) -> Result<Option<Digest>, StepError> {
+    let result = engine.store().result(&layer_key(layer, below))?;
+    Ok(match result.map(|result| result.output) {
+        Some(Output::Diff(digest)) => Some(digest),
+        _ => None,
+    })
 }
 
 /// The diffs that its layers were unpacked to, lowest first, as far as they are here.
 fn unpacked(engine: &Engine<'_>, id: StepId) -> Result<Vec<Digest>, StepError> {
     let mut here = Vec::new();
     for carried in &engine.base(id).layers {
-        let result = engine.store().result(&layer_key(carried, here.clone()))?;
-        let Some(Output::Diff(digest)) = result.map(|result| result.output) else { break };
+        let layer = carried.descriptor.digest;
+        let Some(digest) = unpacked_before(engine, layer, here.clone())? else { break };
         here.push(digest);
     }
     Ok(here)
@@ -289,29 +303,23 @@ pub(crate) fn is_here(engine: &Engine<'_>, id: StepId) -> Result<bool, StepError
     Ok(unpacked(engine, id)?.len() == engine.base(id).layers.len())
 }
 
-fn unpack(
+/// Unpacks a layer upon those below it, and keeps what comes of it.
+pub(crate) fn unpack(
     engine: &Engine<'_>,
     id: StepId,
-    file: &Made,
-    carried: &CarriedLayer,
+    (layer, diff_id): (&Descriptor, Sha256),
+    below: Vec<Digest>,
     view: &View,
-) -> Result<Diff, StepError> {
-    let (digest, size) = blob(engine, id, file)?;
-    let reader = engine.store().reader(&digest, size)?;
-    let contents = |content: &mut dyn std::io::Read| {
-        engine.store().put_reader(content).map_err(std::io::Error::other)
-    };
+    reader: impl Read,
+) -> Result<Digest, StepError> {
+    let store = engine.store();
+    let contents = |content: &mut dyn Read| store.put_reader(content).map_err(io::Error::other);
     let limits = oci::Limits::default();
-    oci::unpack_layer(
-        reader,
-        &carried.descriptor,
-        carried.diff_id,
-        view,
-        FILE_TIME,
-        limits,
-        contents,
-    )
-    .map_err(|e| engine.error(id, e))
+    let diff = oci::unpack_layer(reader, layer, diff_id, view, FILE_TIME, limits, contents);
+    let digest = store.put_diff(Arc::new(diff.map_err(|e| engine.error(id, e))?))?;
+    let key = layer_key(layer.digest, below);
+    store.put_result(&key, &ActionResult::new(Output::Diff(digest)))?;
+    Ok(digest)
 }
 
 /// Puts a layer's bytes into the image layout, if they are not there.
@@ -334,6 +342,6 @@ pub(crate) fn carry(
     let (content, length) = blob(engine, id, &file)?;
     let mut reader = engine.store().reader(&content, length)?;
     let mut writer = session.new_blob().map_err(|e| engine.error(id, e))?;
-    std::io::copy(&mut reader, &mut writer).map_err(|e| engine.error(id, e))?;
+    io::copy(&mut reader, &mut writer).map_err(|e| engine.error(id, e))?;
     writer.commit(digest).map_err(|e| engine.error(id, e))
 }

@@ -1,14 +1,14 @@
 //! What a person stands in: the sandbox of a step with its inputs, or a container of an image; and the logs.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use reimage_castore::{Action, ActionResult, LayerAction, Output, TreePath};
-use reimage_oci::{self as oci, Config, Descriptor, RootfsError, unpack_layer};
+use reimage_castore::TreePath;
+use reimage_oci::{Config, Descriptor, RootfsError};
 use reimage_plan::{Lock, Place, Plan, Spec, Step, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Limits};
 
 use crate::{
-    BuildError, Context, StepError, baseline,
+    BuildError, Context, StepError, base, baseline,
     build::{local_trees, make_all},
     conditions::Conditions,
     engine::{Engine, Scratch, failure_key},
@@ -95,36 +95,23 @@ fn unpacked(
     manifest: &Descriptor,
 ) -> Result<(Arc<Config>, Stack), StepError> {
     let (layout, store) = (engine.context.layout, engine.store());
-    let failed = |e: RootfsError| engine.error(id, e);
     let (manifest, _) = layout.manifest(manifest).map_err(|e| engine.error(id, e))?;
     let config = layout.image_config(&manifest).map_err(|e| engine.error(id, e))?;
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != manifest.layers.len() {
         let (layers, diff_ids) = (manifest.layers.len(), diff_ids.len());
-        return Err(failed(RootfsError::Count { layers, diff_ids }));
+        return Err(engine.error(id, RootfsError::Count { layers, diff_ids }));
     }
     let mut stack = Stack::default();
     for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
-        let below = stack.0.iter().map(|layer| layer.digest).collect();
-        let key = Action::Layer(LayerAction { layer: layer.digest, below }).digest();
-        let digest = if let Some(Output::Diff(digest)) = store.result(&key)?.map(|r| r.output) {
+        let below = stack.digests();
+        let before = base::unpacked_before(engine, layer.digest, below.clone())?;
+        let digest = if let Some(digest) = before {
             digest
         } else {
             let blob = layout.open_blob(layer.digest, layer.size);
             let blob = blob.map_err(|e| engine.error(id, e))?;
-            let (view, limits) = (stack.view(), oci::Limits::default());
-            let diff = unpack_layer(
-                blob,
-                layer,
-                *diff_id,
-                &view,
-                baseline::FILE_TIME,
-                limits,
-                |content| store.put_reader(content).map_err(io::Error::other),
-            );
-            let digest = store.put_diff(diff.map_err(failed)?)?;
-            store.put_result(&key, &ActionResult::new(Output::Diff(digest)))?;
-            digest
+            base::unpack(engine, id, (layer, *diff_id), below, &stack.view(), blob)?
         };
         let diff = store.diff(&digest)?;
         stack.0.push(Layer { step: id, diff, digest, source: false, carried: None });

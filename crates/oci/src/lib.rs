@@ -51,7 +51,7 @@ pub use layout::{
 pub use pack::{PackError, PackedLayer, pack, write_tar};
 pub use profile::Profile;
 pub use reference::{Reference, ReferenceError};
-pub use rootfs::{RootfsError, rootfs, unpack_layer, unpack_layers};
+pub use rootfs::{RootfsError, rootfs, unpack_layer};
 pub use spool::Spool;
 pub use unpack::{Limits, UnpackError, unpack};
 pub use verify::VerifiedReader;

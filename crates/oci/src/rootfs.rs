@@ -65,7 +65,7 @@ pub enum RootfsError {
 /// Unpacks all layers of a manifest, verified, lowest first; contents go to `contents`.
 ///
 /// A time that equals `file_time` (seconds since 1970) is as none.
-pub fn unpack_layers(
+fn unpack_layers(
     layout: &Layout,
     manifest: &Descriptor,
     file_time: i64,

@@ -147,14 +147,9 @@ fn tell_apart(spec: &mut Spec, walker: &Walker, done: &[Option<StepId>]) {
     for (id, platform) in platforms {
         let step = &mut spec.steps[id.0];
         if walker.roots.len() > 1 && count[&step.name] > 1 {
-            step.name = step_for(&step.name, platform);
+            step.name = format!("{} ({platform})", step.name);
         }
     }
-}
-
-/// What the step of this name is called that is built for one of several platforms.
-fn step_for(name: &str, platform: &Platform) -> String {
-    format!("{name} ({platform})")
 }
 
 /// Whether a place says more, or comes first.

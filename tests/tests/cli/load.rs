@@ -49,6 +49,11 @@ fn moved(ran: &Ran) -> f64 {
     number.parse::<f64>().expect("a number") * factor
 }
 
+/// The files of the second version, as an archive.
+fn rootfs(env: &TestEnv) -> Vec<u8> {
+    env.reimage(["save", "app:2", "--format", "rootfs"]).expect(0).stdout
+}
+
 struct Here<'a> {
     env: &'a TestEnv,
     engine: &'static str,
@@ -98,9 +103,6 @@ fn docker_gets_what_it_lacks() {
     docker.ask("docker", &["save", "--output", saved, "app:2"]);
     let other = TestEnv::new();
     let _ = other.reimage(["import", saved]).expect(0);
-    let rootfs = |env: &TestEnv| {
-        env.reimage(["save", "app:2", "--format", "rootfs"]).expect(0).stdout
-    };
     assert!(rootfs(&other) == rootfs(&env), "docker has the same files");
     assert!(moved(&docker.load(&["app:1"]).expect(0)) < 5e3);
     docker.ask("docker", &["image", "rm", "app:1", "registry.example/team/app:1", "app:2", "registry.example/team/app:2"]);
@@ -172,9 +174,6 @@ fn podman_reads_what_it_lacks() {
     podman.ask("podman", &["save", "--quiet", "--format", "oci-archive", "-o", saved, "docker.io/library/app:2"]);
     let other = TestEnv::new();
     let _ = other.reimage(["import", saved, "--tag", "app:2"]).expect(0);
-    let rootfs = |env: &TestEnv| {
-        env.reimage(["save", "app:2", "--format", "rootfs"]).expect(0).stdout
-    };
     assert!(rootfs(&other) == rootfs(&env), "podman has the same files");
 }
 

@@ -14,8 +14,21 @@ use std::{
 };
 
 use reimage_castore::Sha256;
-use reimage_remote::{Again, Backend, BackendError, Blob, Directory};
+use reimage_remote::{Again, Backend, BackendError, Blob, Directory, Record};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+
+/// A record that says which blobs it names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Made(Vec<Blob>);
+
+impl Record for Made {
+    const KIND: &'static str = "step";
+
+    fn blobs(&self) -> Vec<Blob> {
+        self.0.clone()
+    }
+}
 
 /// An empty cache in a directory.
 fn directory() -> (TempDir, Arc<Directory>) {

@@ -5,14 +5,11 @@ use std::{collections::BTreeMap, net::TcpListener, path::Path, sync::Arc, time::
 use reimage_castore::Digest;
 use reimage_http::HttpConfig;
 use reimage_registry::{Credentials, Registry, RegistryConfig};
-use reimage_remote::{
-    Blob, Cache, CacheConfig, Record, Remote, Repository, Trust, Unavailable, Upload,
-};
+use reimage_remote::{Cache, CacheConfig, Record, Remote, Repository, Trust, Unavailable, Upload};
 use reimage_tests::registry::{Access, Fault, Options, Registry as Server};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    blob,
+    Made, blob,
     faulty::{patient_remote, remote, said},
 };
 
@@ -36,17 +33,6 @@ pub(crate) fn credentials(directory: &Path, host: &str) -> Credentials {
     let json = format!(r#"{{"auths":{{"{host}":{{"auth":"Y2k6c2VjcmV0"}}}}}}"#);
     std::fs::write(&file, json).expect("writable");
     Credentials { files: vec![file] }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Made(Vec<Blob>);
-
-impl Record for Made {
-    const KIND: &'static str = "step";
-
-    fn blobs(&self) -> Vec<Blob> {
-        self.0.clone()
-    }
 }
 
 const CONTENTS: [&[u8]; 3] = [b"a layer", b"a pack", b"another pack"];

@@ -3,24 +3,12 @@
 use std::{io, sync::Arc, time::Duration};
 
 use reimage_castore::Digest;
-use reimage_remote::{Backend, Blob, Cache, CacheConfig, Record, Sent, Trust, Upload};
-use serde::{Deserialize, Serialize};
+use reimage_remote::{Backend, Cache, CacheConfig, Record, Sent, Trust, Upload};
 
 use crate::{
-    blob, directory,
+    Made, blob, directory,
     faulty::{Fault, Faulty, remote, said},
 };
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Made(Vec<Blob>);
-
-impl Record for Made {
-    const KIND: &'static str = "step";
-
-    fn blobs(&self) -> Vec<Blob> {
-        self.0.clone()
-    }
-}
 
 const LONG: Duration = Duration::from_mins(1);
 
