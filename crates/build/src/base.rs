@@ -1,30 +1,31 @@
 //! `Oci`: an image of a registry to stand on. Its layers are unpacked to be seen, and carried as the bytes they are.
 
 use std::{
-    io::{self, Read, Write as _},
+    io::{self, Write as _},
     sync::Arc,
 };
 
-use reimage_castore::{
-    Action, ActionDigest, ActionResult, Diff, Digest, LayerAction, Output, Sha256, View,
-};
-use reimage_http::parallel;
+use reimage_castore::Sha256;
 use reimage_oci::{
-    self as oci, CarriedLayer, Descriptor, History, ImageConfig, Index, Manifest, Reference,
+    self as oci, Away, CarriedLayer, Descriptor, History, ImageConfig, Index, Manifest, Reference,
     ReferenceError, Session,
 };
-use reimage_plan::{Oci, OciPin, Pin, Plan, StepId, StepKind};
+use reimage_plan::{Oci, OciPin, Pin, Plan, SkeletonPin, StepId, StepKind};
 use reimage_registry::{Repository, flat, select};
 use thiserror::Error;
 
 use crate::{
     StepError,
-    baseline::FILE_TIME,
     engine::{Engine, Made},
     image::platform,
-    sources::{blob, by_digest, progress},
-    stack::Value,
+    skeleton,
+    sources::{blob, by_digest, by_digest_if_had, progress},
 };
+
+mod layers;
+
+pub(crate) use layers::{BaseLayer, bring, is_here, step, unpack, unpacked_before};
+use layers::{all, diffs};
 
 /// An image that cannot be stood on.
 #[derive(Debug, Error)]
@@ -62,23 +63,21 @@ pub(crate) enum BaseError {
         /// Of the layer.
         media_type: String,
     },
+    /// The lock's skeleton says something else than the layers.
+    #[error(
+        "The lock's skeleton of `{image}` is not that of its layers: remove the line `skeleton` of the image from \
+         reimage.lock, and run `reimage lock`"
+    )]
+    Skeleton {
+        /// The image.
+        image: String,
+    },
     /// The lock names other blobs than the manifest that it pins.
     #[error("The lock's blobs of `{image}` are not those of its manifest")]
     Blobs {
         /// The image.
         image: String,
     },
-}
-
-/// A layer of a base image: what it changes, and the bytes that it is.
-#[derive(Debug, Clone)]
-pub(crate) struct BaseLayer {
-    /// What it changes in those below it.
-    pub(crate) diff: Arc<Diff>,
-    /// The digest of that.
-    pub(crate) digest: Digest,
-    /// How an image carries it.
-    pub(crate) carried: Arc<CarriedLayer>,
 }
 
 /// What a pinned image says of itself.
@@ -115,10 +114,22 @@ pub(crate) fn pin(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<OciPin, 
     by_digest(engine, id, digest, |file| Ok(file.write_all(&found.bytes)?))?;
     let blobs = [&manifest.config].into_iter().chain(&manifest.layers);
     let blobs = blobs.map(|blob| (blob.digest, blob.size)).collect();
-    let pin = OciPin { digest, size: found.descriptor.size, blobs };
-    // Whatever is wrong with it is said now.
-    read(engine, id, oci, &pin)?;
-    Ok(pin)
+    let pin = OciPin { digest, size: found.descriptor.size, blobs, skeleton: None };
+    with_skeleton(engine, id, oci, pin)
+}
+
+/// The pin with the skeleton of its layers, which are downloaded for that: whatever is wrong with them is said now.
+pub(crate) fn with_skeleton(
+    engine: &Engine<'_>,
+    id: StepId,
+    oci: &Oci,
+    pin: OciPin,
+) -> Result<OciPin, StepError> {
+    let pin = OciPin { skeleton: None, ..pin };
+    let base = read(engine, id, oci, &pin)?;
+    let layers = all(engine, id, oci, &pin, &base)?;
+    let skeleton = skeleton::keep(engine, id, diffs(&layers))?;
+    Ok(OciPin { skeleton: Some(skeleton), ..pin })
 }
 
 /// The file of a digest that a pin names.
@@ -129,6 +140,12 @@ pub(crate) fn fetched(
     pin: &OciPin,
     (sha256, size): (Sha256, u64),
 ) -> Result<Made, StepError> {
+    let is_skeleton = |pinned: &SkeletonPin| pinned.sha256 == sha256;
+    if pin.skeleton.as_ref().is_some_and(is_skeleton) && skeleton::find(engine, id, pin)?.is_none()
+    {
+        // No registry has it: it is made of the layers.
+        all(engine, id, oci, pin, engine.base(id))?;
+    }
     by_digest(engine, id, sha256, |file| {
         if engine.cached_blob((sha256, size), file)? {
             return Ok(());
@@ -240,89 +257,15 @@ pub(crate) fn of_plan(engine: &Engine<'_>, plan: &Plan) -> Result<Vec<Option<Bas
     plan.ids().map(base).collect()
 }
 
-/// Fetches the layers and unpacks each upon those below it.
-pub(crate) fn step(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<Made, StepError> {
-    let Some(Pin::Oci(pin)) = engine.plan.pin(id) else {
-        return Err(engine.error(id, "It is not pinned"));
-    };
-    let base = engine.base(id);
-    let fetch = |carried: &Arc<CarriedLayer>| {
-        fetched(engine, id, oci, pin, (carried.descriptor.digest, carried.descriptor.size))
-    };
-    let here = unpacked(engine, id)?;
-    parallel(engine.context.sources.registry().parallel(), &base.layers[here.len()..], fetch)?;
-    let mut layers: Vec<BaseLayer> = Vec::with_capacity(base.layers.len());
-    for (at, carried) in base.layers.iter().enumerate() {
-        let digest = if let Some(digest) = here.get(at) {
-            *digest
-        } else {
-            let view = View::new(layers.iter().map(|layer| layer.diff.clone()).collect());
-            let below = layers.iter().map(|layer| layer.digest).collect();
-            let (content, size) = blob(engine, id, &fetch(carried)?)?;
-            let reader = engine.store().reader(&content, size)?;
-            unpack(engine, id, (&carried.descriptor, carried.diff_id), below, &view, reader)?
-        };
-        let (diff, carried) = (engine.store().diff(&digest)?, carried.clone());
-        layers.push(BaseLayer { diff, digest, carried });
+fn pin_of<'e>(engine: &'e Engine<'_>, id: StepId) -> Result<&'e OciPin, StepError> {
+    match engine.plan.pin(id) {
+        Some(Pin::Oci(pin)) => Ok(pin),
+        _ => Err(engine.error(id, "It is not pinned")),
     }
-    engine.give_base(id, pin);
-    Ok(Made::here(Value::Base(Arc::new(layers))))
 }
 
-/// What a layer, upon those below it, is found by.
-fn layer_key(layer: Sha256, below: Vec<Digest>) -> ActionDigest {
-    Action::Layer(LayerAction { layer, below }).digest()
-}
-
-/// The diff that a layer was unpacked to upon those below it, if it is here.
-pub(crate) fn unpacked_before(
-    engine: &Engine<'_>,
-    layer: Sha256,
-    below: Vec<Digest>,
-) -> Result<Option<Digest>, StepError> {
-    let result = engine.store().result(&layer_key(layer, below))?;
-    Ok(match result.map(|result| result.output) {
-        Some(Output::Diff(digest)) => Some(digest),
-        _ => None,
-    })
-}
-
-/// The diffs that its layers were unpacked to, lowest first, as far as they are here.
-fn unpacked(engine: &Engine<'_>, id: StepId) -> Result<Vec<Digest>, StepError> {
-    let mut here = Vec::new();
-    for carried in &engine.base(id).layers {
-        let layer = carried.descriptor.digest;
-        let Some(digest) = unpacked_before(engine, layer, here.clone())? else { break };
-        here.push(digest);
-    }
-    Ok(here)
-}
-
-/// Whether all of its layers are here, unpacked.
-pub(crate) fn is_here(engine: &Engine<'_>, id: StepId) -> Result<bool, StepError> {
-    Ok(unpacked(engine, id)?.len() == engine.base(id).layers.len())
-}
-
-/// Unpacks a layer upon those below it, and keeps what comes of it.
-pub(crate) fn unpack(
-    engine: &Engine<'_>,
-    id: StepId,
-    (layer, diff_id): (&Descriptor, Sha256),
-    below: Vec<Digest>,
-    view: &View,
-    reader: impl Read,
-) -> Result<Digest, StepError> {
-    let store = engine.store();
-    let contents = |content: &mut dyn Read| store.put_reader(content).map_err(io::Error::other);
-    let limits = oci::Limits::default();
-    let diff = oci::unpack_layer(reader, layer, diff_id, view, FILE_TIME, limits, contents);
-    let digest = store.put_diff(Arc::new(diff.map_err(|e| engine.error(id, e))?))?;
-    let key = layer_key(layer.digest, below);
-    store.put_result(&key, &ActionResult::new(Output::Diff(digest)))?;
-    Ok(digest)
-}
-
-/// Puts a layer's bytes into the image layout, if they are not there.
+/// Puts a layer's bytes into the image layout, if they are not there and can be had without its registry; in any case
+/// a note of who has them. A rebuild compares bytes.
 pub(crate) fn carry(
     engine: &Engine<'_>,
     id: StepId,
@@ -330,15 +273,19 @@ pub(crate) fn carry(
     session: &Session,
 ) -> Result<(), StepError> {
     let Descriptor { digest, size, .. } = carried.descriptor;
+    let StepKind::Oci(oci) = &engine.plan.step(id).kind else {
+        unreachable!("only layers of an `Oci` step are carried")
+    };
+    let away = Away { digest, size, image: oci.image.clone() };
+    session.note(&away).map_err(|e| engine.error(id, e))?;
     if session.layout().has(digest, size) {
         return Ok(());
     }
-    let (StepKind::Oci(oci), Some(Pin::Oci(pin))) =
-        (&engine.plan.step(id).kind, engine.plan.pin(id))
-    else {
-        return Err(engine.error(id, "It is not pinned"));
+    let file = match engine.context.rebuild {
+        None => by_digest_if_had(engine, id, digest, |_| Ok(false))?,
+        Some(_) => Some(fetched(engine, id, oci, pin_of(engine, id)?, (digest, size))?),
     };
-    let file = fetched(engine, id, oci, pin, (digest, size))?;
+    let Some(file) = file else { return Ok(()) };
     let (content, length) = blob(engine, id, &file)?;
     let mut reader = engine.store().reader(&content, length)?;
     let mut writer = session.new_blob().map_err(|e| engine.error(id, e))?;

@@ -359,7 +359,7 @@ fn output(engine: &Engine<'_>, target: &Target) -> Result<TargetOutput, StepErro
         (StepKind::Index(step), _) => TargetOutput::Image(image::index(engine, target.step, step)?),
         _ => {
             let (tree, digest) = engine.merged(target.step)?;
-            engine.need(tree.blobs());
+            engine.need(tree.blobs())?;
             if let Some(digest) = engine.store().missing(tree.blobs()).first().copied() {
                 return Err(StoreError::Missing { digest }.into());
             }

@@ -13,20 +13,23 @@ use std::{
 
 use rayon::prelude::*;
 use reimage_castore::{ActionDigest, ActionResult, Digest, Output, Store, TreePath};
-use reimage_oci::{self as oci, PackedLayer, Profile};
+use reimage_http::parallel;
+use reimage_oci::{self as oci, Away, PackedLayer, Profile};
+use reimage_plan::StepId;
 use reimage_remote::{Blob, Cache, Content, Record, packs, read_pack};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     StepError,
+    base::{self, BaseLayer},
     baseline::FILE_TIME,
     build::{Context, ImageRecord, TargetOutput},
     engine::{Engine, Made},
     image,
 };
 
-mod base;
 mod give;
+mod pinned;
 
 pub(crate) use give::Givings;
 
@@ -70,8 +73,14 @@ struct LayerSaid {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum TargetSaid {
-    /// An image: its documents as they are, and its layers.
-    Image { image: ImageRecord, documents: Vec<String>, layers: Vec<Blob> },
+    /// An image: its documents as they are, its layers, and where those can be had that whoever built it did not need.
+    Image {
+        image: ImageRecord,
+        documents: Vec<String>,
+        layers: Vec<Blob>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        away: Vec<Away>,
+    },
     /// A tree: a pack of its encoding, the size of that, and packs of its contents.
     Tree { digest: Digest, value: (Blob, u64), packs: Vec<Blob> },
     /// A check that passed.
@@ -134,30 +143,52 @@ struct Origin {
     taking: Mutex<()>,
 }
 
-#[derive(Clone, Copy)]
+/// How contents come.
 enum How {
+    /// As a pack of a cache.
     Pack(Blob),
+    /// As a layer of an image that a cache has.
     Layer(Blob),
+    /// As the layer of this number of a base image, the one of this step.
+    Base(StepId, usize, Arc<Vec<BaseLayer>>),
 }
 
 impl How {
-    fn blob(self) -> Blob {
-        let (Self::Pack(blob) | Self::Layer(blob)) = self;
-        blob
+    /// Bytes that are brought.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Pack(blob) | Self::Layer(blob) => blob.size,
+            Self::Base(_, at, layers) => layers[*at].carried.descriptor.size,
+        }
     }
 }
 
 impl Origins {
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     fn add(&self, how: How, contents: Vec<Content>) {
         let origin = Arc::new(Origin { how, contents, taking: Mutex::default() });
         let mut origins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (digest, _) in &origin.contents {
             // Of two the one of which less comes along.
             let there = origins.entry(*digest).or_insert_with(|| origin.clone());
-            if origin.how.blob().size < there.how.blob().size {
+            if origin.how.size() < there.how.size() {
                 *there = origin.clone();
             }
         }
+    }
+
+    /// The contents that layer `at` of the base image of step `id` brings.
+    pub(crate) fn add_base(
+        &self,
+        id: StepId,
+        at: usize,
+        layers: &Arc<Vec<BaseLayer>>,
+        contents: Vec<Content>,
+    ) {
+        self.add(How::Base(id, at, layers.clone()), contents);
     }
 
     fn of(&self, content: &Digest) -> Option<Arc<Origin>> {
@@ -249,33 +280,48 @@ impl Engine<'_> {
         Ok(self.look_up_in_cache(action)?.is_some())
     }
 
-    /// Brings these contents here, as far as they are not and a cache has them. What cannot be had is missed by who
-    /// uses it, and its result is not taken from a cache again.
-    pub(crate) fn need(&self, contents: impl IntoIterator<Item = Content>) {
-        let Some(cache) = self.cache() else { return };
+    /// Brings these contents here, as far as they are not and a cache or a base image has them. What a cache does not
+    /// give is missed by who uses it, and its result is not taken from a cache again; a layer of a base image that
+    /// cannot be had is an error.
+    pub(crate) fn need(
+        &self,
+        contents: impl IntoIterator<Item = Content>,
+    ) -> Result<(), StepError> {
+        if self.origins.is_empty() {
+            return Ok(());
+        }
         let contents: Vec<Content> = contents.into_iter().collect();
         let missing = self.store().missing(contents);
-        if missing.is_empty() {
-            return;
-        }
         let mut origins: Vec<Arc<Origin>> = Vec::new();
         for origin in missing.iter().filter_map(|content| self.origins.of(content)) {
             if !origins.iter().any(|there| Arc::ptr_eq(there, &origin)) {
                 origins.push(origin);
             }
         }
-        origins.into_par_iter().for_each(|origin| {
+        // In threads of its own: one of rayon's that waits goes on with other work, which may want the same lock.
+        parallel(self.context.sources.registry().parallel(), &origins, |origin| {
             let _taking = origin.taking.lock().unwrap_or_else(PoisonError::into_inner);
             // Another step may have needed it.
-            if !self.store().missing(origin.contents.iter().copied()).is_empty() {
-                let _ = take(self.store(), cache, origin.how, &origin.contents);
+            if self.store().missing(origin.contents.iter().copied()).is_empty() {
+                return Ok(());
             }
-        });
-        for content in missing {
-            if !self.store().has(&content) {
-                cache.give_up(content);
+            match (&origin.how, self.cache()) {
+                (How::Base(id, at, layers), _) => base::bring(self, *id, *at, layers),
+                (How::Pack(_) | How::Layer(_), None) => Ok(()),
+                (how, Some(cache)) => {
+                    let _ = take(self.store(), cache, how, &origin.contents);
+                    Ok(())
+                }
+            }
+        })?;
+        if let Some(cache) = self.cache() {
+            for content in missing {
+                if !self.store().has(&content) {
+                    cache.give_up(content);
+                }
             }
         }
+        Ok(())
     }
 
     /// What a cache says which suspects a step made.
@@ -314,16 +360,19 @@ pub(crate) fn target(context: &Context<'_>, key: &Digest) -> Option<TargetOutput
             }
             let taken = packs.into_par_iter().zip(blobs).all(|(contents, blob)| {
                 context.store.missing(contents.iter().copied()).is_empty()
-                    || take(context.store, cache, How::Pack(blob), &contents).is_ok()
+                    || take(context.store, cache, &How::Pack(blob), &contents).is_ok()
             });
             let complete = taken && context.store.tree_is_complete(&digest).ok()?;
             complete.then_some(TargetOutput::Tree(digest))
         }
-        TargetSaid::Image { image, documents, layers } => {
+        TargetSaid::Image { image, documents, layers, away } => {
             let session = context.layout.session().ok()?;
             let took = |blob: Blob| take_blob(cache, &session, blob).is_some();
             if !layers.into_par_iter().all(took) {
                 return None;
+            }
+            for layer in away {
+                session.note(&layer).ok()?;
             }
             for document in documents {
                 let bytes = document.as_bytes();
@@ -345,16 +394,20 @@ fn taken_from<'a>(context: &'a Context<'_>) -> Option<&'a Cache> {
 
 /// Brings the encoding of a diff or tree into the store; false: it cannot be had.
 fn take_value(store: &Store, cache: &Cache, digest: Digest, (blob, size): (Blob, u64)) -> bool {
-    store.has_sized(&digest, size) || take(store, cache, How::Pack(blob), &[(digest, size)]).is_ok()
+    store.has_sized(&digest, size)
+        || take(store, cache, &How::Pack(blob), &[(digest, size)]).is_ok()
 }
 
-fn take(store: &Store, cache: &Cache, how: How, contents: &[Content]) -> io::Result<()> {
-    let file = cache.get(how.blob()).ok_or(io::ErrorKind::NotFound)?;
+fn take(store: &Store, cache: &Cache, how: &How, contents: &[Content]) -> io::Result<()> {
+    let (How::Pack(blob) | How::Layer(blob)) = how else {
+        unreachable!("a layer of a base image is brought by its step")
+    };
+    let file = cache.get(*blob).ok_or(io::ErrorKind::NotFound)?;
     // No pack has what is empty.
     store.put(&[]).map_err(io::Error::other)?;
     match how {
-        How::Pack(_) => read_pack(store, contents, file),
         How::Layer(_) => read_layer(store, contents, file),
+        _ => read_pack(store, contents, file),
     }
 }
 

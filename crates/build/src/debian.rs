@@ -108,7 +108,7 @@ fn install(
     turn: Turn,
 ) -> Result<ActionResult, StepError> {
     let packages = packages(engine, id, step, pin)?;
-    engine.need(stack.0.iter().flat_map(|layer| layer.diff.blobs()));
+    engine.need(stack.0.iter().flat_map(|layer| layer.diff.blobs()))?;
     match scripts(step) {
         Scripts::Skip => {
             let diff = install::unpack_only(engine.store(), &stack.view(), &packages);

@@ -369,7 +369,7 @@ impl<'a> Engine<'a> {
         let Ok(path) = view.resolve(&path) else { return Ok(String::new()) };
         match view.get(&path).map(|entry| &entry.node) {
             Some(Node::File { digest, size }) => {
-                self.need([(*digest, *size)]);
+                self.need([(*digest, *size)])?;
                 let bytes = self.store().read(digest)?;
                 Ok(String::from_utf8_lossy(&bytes).into_owned())
             }

@@ -8,7 +8,7 @@ use reimage_plan::{Lock, Place, Plan, Spec, Step, StepId, StepKind};
 use reimage_sandbox::{self as sandbox, Limits};
 
 use crate::{
-    BuildError, Context, StepError, base, baseline,
+    BuildError, Context, StepError, away, base, baseline,
     build::{local_trees, make_all},
     conditions::Conditions,
     engine::{Engine, Scratch, failure_key},
@@ -109,8 +109,7 @@ fn unpacked(
         let digest = if let Some(digest) = before {
             digest
         } else {
-            let blob = layout.open_blob(layer.digest, layer.size);
-            let blob = blob.map_err(|e| engine.error(id, e))?;
+            let blob = away::open(layer, engine.context).map_err(|e| engine.error(id, e))?;
             base::unpack(engine, id, (layer, *diff_id), below, &stack.view(), blob)?
         };
         let diff = store.diff(&digest)?;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use reimage_castore::{Digest, StoreError, TreePath};
+use reimage_castore::{Digest, Sha256, StoreError, TreePath};
 use reimage_plan::{Place, PlanError, Platform, Step};
 use reimage_sandbox::{Probe, Status};
 use thiserror::Error;
@@ -24,6 +24,16 @@ pub enum BuildError {
     /// The lock bundle failed.
     #[error(transparent)]
     Bundle(#[from] reimage_fetch::BundleError),
+    /// A layer of a base image that nobody has needed so far.
+    #[error("The layer {} of the base image `{image}` is needed now, and cannot be had", &digest.hex()[..12])]
+    Away {
+        /// Its digest.
+        digest: Sha256,
+        /// The image, as people write it.
+        image: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The image store failed.
     #[error(transparent)]
     Layout(#[from] reimage_oci::LayoutError),
@@ -35,7 +45,7 @@ impl BuildError {
         match self {
             Self::Store(error) => error.is_miss(),
             Self::Steps(steps) => steps.iter().find_map(|step| step.is_miss()),
-            Self::Plan(_) | Self::Bundle(_) | Self::Layout(_) => None,
+            Self::Plan(_) | Self::Bundle(_) | Self::Away { .. } | Self::Layout(_) => None,
         }
     }
 }

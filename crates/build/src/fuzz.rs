@@ -2,10 +2,11 @@
 
 use reimage_castore::FuzzTarget;
 
-use crate::{TargetOutput, users};
+use crate::{TargetOutput, skeleton::Skeleton, users};
 
 /// All parsers of this crate.
-pub const FUZZ_TARGETS: &[FuzzTarget] = &[("passwd", passwd), ("memo", memo)];
+pub const FUZZ_TARGETS: &[FuzzTarget] =
+    &[("passwd", passwd), ("memo", memo), ("skeleton", skeleton)];
 
 /// Who is asked for, /etc/passwd and /etc/group, with a NUL between.
 fn passwd(bytes: &[u8]) {
@@ -14,6 +15,13 @@ fn passwd(bytes: &[u8]) {
     let mut next = || parts.next().unwrap_or_default();
     if let Ok(user) = users::find(next(), next(), next()) {
         assert!(user.home.starts_with('/') && user.groups.is_sorted(), "{user:?}");
+    }
+}
+
+/// What a lock bundle or a cache says of the layers of a base image.
+fn skeleton(bytes: &[u8]) {
+    if let Ok(skeleton) = Skeleton::decode(bytes) {
+        assert_eq!(skeleton.encode(), bytes, "it has one encoding");
     }
 }
 

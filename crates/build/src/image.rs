@@ -102,7 +102,9 @@ fn packed(
     secrets::check(engine, id, &stack)?;
     let names = tags.map(names).transpose().map_err(|e| engine.error(id, e))?;
     let session = engine.context.layout.session().map_err(|e| engine.error(id, e))?;
-    let layers = pack(engine, &session, &stack, profile).map_err(|e| engine.error(id, e))?;
+    let layers = pack(engine, &session, &stack, profile);
+    // What is wrong with a base image is not the image's fault.
+    let layers = layers.map_err(|e| e.downcast().map_or_else(|e| engine.error(id, e), |e| *e))?;
     let size = layers.iter().map(|layer| layer.descriptor().size).sum();
     let mut annotations = image.annotations.clone();
     let real = real(engine.plan, id, |id| engine.given_up(id)).into_values().flatten().collect();
@@ -144,7 +146,8 @@ pub fn platform(platform: &Platform) -> oci::Platform {
     oci::Platform { architecture, os: "linux".to_owned(), variant }
 }
 
-/// Packs each layer, unless that was done here before, or elsewhere and a cache has it; those of a base image are there.
+/// Packs each layer, unless that was done here before, or elsewhere and a cache has it; those of a base image are bytes
+/// already, here or elsewhere.
 fn pack(
     engine: &Engine<'_>,
     session: &oci::Session,
@@ -187,7 +190,7 @@ fn pack(
             engine.store().reader(digest, size).map_err(io::Error::other)
         };
         if found.is_none() {
-            engine.need(layer.diff.blobs());
+            engine.need(layer.diff.blobs())?;
         }
         let packed = session.pack(&content, profile, FILE_TIME, open)?;
         engine.give_layer(session.layout(), layer, key, packed);
@@ -211,7 +214,10 @@ pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, Lay
             return Ok(false);
         }
         let Ok((manifest, _)) = layout.manifest(document) else { return Ok(false) };
-        if !manifest.blobs().all(|blob| layout.has(blob.digest, blob.size)) {
+        let (config, layers) = (&manifest.config, &manifest.layers);
+        if !layout.has(config.digest, config.size)
+            || !layers.iter().all(|layer| layout.has_or_knows(layer.digest, layer.size))
+        {
             return Ok(false);
         }
     }

@@ -3,6 +3,7 @@
 //! [`build`] makes every step of a [`Plan`](reimage_plan::Plan) once, from the store if its result is there;
 //! one file for each way to make a step. [`lock`] pins the sources of a spec.
 
+mod away;
 mod base;
 mod baseline;
 mod build;
@@ -27,12 +28,14 @@ mod queue;
 mod roots;
 mod run;
 mod secrets;
+mod skeleton;
 mod sources;
 mod stack;
 mod twice;
 mod users;
 mod vendor;
 
+pub use away::bring;
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
 pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
 pub use conditions::{Real, as_a_step};

@@ -10,8 +10,8 @@ use std::{
 use reimage_castore::{Digest, Sha256};
 use reimage_fetch::debian::{DebianQuery, Request};
 use reimage_plan::{
-    Debian, DebianPin, DebianRequest, Http, HttpPin, Lock, OciRequest, PackagePin, Plan, Spec,
-    StepId, StepKind,
+    Debian, DebianPin, DebianRequest, Http, HttpPin, Lock, Oci, OciPin, OciRequest, PackagePin,
+    Plan, Spec, StepId, StepKind,
 };
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     build::{local_trees, make_all},
     debian,
     engine::Engine,
-    sources,
+    skeleton, sources,
 };
 
 /// What is to be looked up again although it is pinned.
@@ -97,6 +97,11 @@ pub enum LockChange {
         /// Of the one that it means.
         new: Sha256,
     },
+    /// An image whose skeleton was not pinned.
+    OciSkeleton {
+        /// Its name.
+        image: String,
+    },
     /// An image that is not pinned any more.
     OciRemoved {
         /// Its name.
@@ -152,14 +157,12 @@ pub fn lock(
             StepKind::Oci(oci) => {
                 let request = OciRequest::new(oci);
                 let old = lock.oci.get(&request);
-                if old.is_none() || (update && !needed.oci.contains_key(&request)) {
-                    let below = Below::new(
-                        spec,
-                        number,
-                        &Lock { oci: BTreeMap::new(), ..lock.clone() },
-                        context,
-                    )?;
-                    let pin = base::pin(&below.engine()?, StepId(number), oci)?;
+                let new = old.is_none() || (update && !needed.oci.contains_key(&request));
+                if new || old.is_some_and(skeleton::is_lacking) {
+                    let without = Lock { oci: BTreeMap::new(), ..lock.clone() };
+                    let below = Below::new(spec, number, &without, context)?;
+                    let old = old.filter(|_| !new);
+                    let pin = pin_image(&below.engine()?, StepId(number), oci, old)?;
                     lock.oci.insert(request.clone(), pin);
                 }
                 needed.oci.insert(request.clone(), lock.oci[&request].clone());
@@ -262,6 +265,24 @@ fn pin_debian(
     Ok((request, locked.pin))
 }
 
+/// The pin of an image; `old` is what only lacks a skeleton, and is as good without one.
+fn pin_image(
+    engine: &Engine<'_>,
+    id: StepId,
+    oci: &Oci,
+    old: Option<&OciPin>,
+) -> Result<OciPin, StepError> {
+    let Some(old) = old else { return base::pin(engine, id, oci) };
+    base::with_skeleton(engine, id, oci, old.clone()).or_else(|error| {
+        if error.is_miss().is_some() {
+            return Err(error);
+        }
+        let message = format!("its skeleton is not pinned: {}", sources::causes(&error));
+        engine.say(Event::Warning { name: engine.name(id), message });
+        Ok(old.clone())
+    })
+}
+
 /// The newest date of each suite that this machine has seen: an older one is a mirror that was rolled back.
 fn newest_seen(
     context: &Context<'_>,
@@ -320,11 +341,15 @@ fn oci_changes(old: &Lock, new: &Lock) -> Vec<LockChange> {
     let requests: BTreeSet<_> = old.oci.keys().chain(new.oci.keys()).collect();
     let change = |request: &OciRequest| {
         let digest = |lock: &Lock| lock.oci.get(request).map(|pin| pin.digest);
+        let skeleton = |lock: &Lock| lock.oci.get(request).and_then(|pin| pin.skeleton.clone());
         let image = request.describe();
         Some(match (digest(old), digest(new)) {
             (None, Some(new)) => LockChange::OciAdded { image, new },
             (Some(_), None) => LockChange::OciRemoved { image },
             (Some(old), Some(new)) if old != new => LockChange::OciMoved { image, old, new },
+            (Some(_), Some(_)) if skeleton(old) != skeleton(new) => {
+                LockChange::OciSkeleton { image }
+            }
             _ => return None,
         })
     };

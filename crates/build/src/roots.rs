@@ -38,7 +38,7 @@ pub(crate) struct Lowers {
 impl Engine<'_> {
     /// Materialises `stack`, with owners kept like `ids` has them, as far as it is not there already.
     pub(crate) fn lowers(&self, stack: &Stack, ids: Ids) -> Result<Lowers, StepError> {
-        self.need(stack.0.iter().flat_map(|layer| layer.diff.blobs()));
+        self.need(stack.0.iter().flat_map(|layer| layer.diff.blobs()))?;
         let mut lowers = Lowers::default();
         for (from, to) in groups(&stack.0) {
             let digest = self.composed(&stack.0, from, to)?;

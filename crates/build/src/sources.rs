@@ -3,7 +3,8 @@
 use std::{error::Error, fs::File, io, iter::successors};
 
 use reimage_castore::{
-    Action, ActionDigest, Digest, Entry, Node, Output, Sha256, Sha256Hasher, Tree, UnpackAction,
+    Action, ActionDigest, Digest, Entry, Node, Output, Sha256, Sha256Hasher, Store, Tree,
+    UnpackAction,
 };
 use reimage_fetch as fetch;
 use reimage_oci::VerifiedReader;
@@ -110,21 +111,57 @@ pub(crate) fn by_digest(
     sha256: Sha256,
     fetch: impl FnOnce(&mut File) -> Result<(), Box<dyn Error + Send + Sync>>,
 ) -> Result<Made, StepError> {
-    engine.pure(&Action::Fetch(sha256).digest(), || {
-        if let Some(tree) = from_other_store(engine, id, sha256)? {
-            return Ok(tree);
-        }
-        if let Some(file) = from_bundle(engine, id, sha256)? {
-            let (digest, size) = engine.store().put_file(&file)?;
-            return Ok(Tree::new(Entry::file(digest, size)));
-        }
-        let mut partial = engine.store().partial(&sha256)?;
-        fetch(&mut partial.file).map_err(|e| engine.error(id, e))?;
-        io::Seek::rewind(&mut partial.file).map_err(|e| engine.error(id, e))?;
-        let (digest, size) = engine.store().put_file(&partial.file)?;
-        partial.done().map_err(|e| engine.error(id, e))?;
-        Ok(Tree::new(Entry::file(digest, size)))
-    })
+    let found = by_digest_if_had(engine, id, sha256, |file| fetch(file).map(|()| true))?;
+    Ok(found.expect("what was fetched is had"))
+}
+
+/// The same; none if `fetch` says that it has written nothing.
+pub(crate) fn by_digest_if_had(
+    engine: &Engine<'_>,
+    id: StepId,
+    sha256: Sha256,
+    fetch: impl FnOnce(&mut File) -> Result<bool, Box<dyn Error + Send + Sync>>,
+) -> Result<Option<Made>, StepError> {
+    let action = Action::Fetch(sha256).digest();
+    if let Some(made) = engine.look_up(&action)? {
+        return Ok(Some(made));
+    }
+    let Some(tree) = file_of(engine, id, sha256, fetch)? else { return Ok(None) };
+    engine.pure(&action, || Ok(tree)).map(Some)
+}
+
+/// The file of a digest that is not in the store.
+fn file_of(
+    engine: &Engine<'_>,
+    id: StepId,
+    sha256: Sha256,
+    fetch: impl FnOnce(&mut File) -> Result<bool, Box<dyn Error + Send + Sync>>,
+) -> Result<Option<Tree>, StepError> {
+    if let Some(tree) = from_other_store(engine, id, sha256)? {
+        return Ok(Some(tree));
+    }
+    if let Some(file) = from_bundle(engine, id, sha256)? {
+        let (digest, size) = engine.store().put_file(&file)?;
+        return Ok(Some(Tree::new(Entry::file(digest, size))));
+    }
+    let mut partial = engine.store().partial(&sha256)?;
+    if !fetch(&mut partial.file).map_err(|e| engine.error(id, e))? {
+        return Ok(None);
+    }
+    io::Seek::rewind(&mut partial.file).map_err(|e| engine.error(id, e))?;
+    let (digest, size) = engine.store().put_file(&partial.file)?;
+    partial.done().map_err(|e| engine.error(id, e))?;
+    Ok(Some(Tree::new(Entry::file(digest, size))))
+}
+
+/// The content that a file of this digest has in a store, and its size in bytes, if all of it is there.
+pub(crate) fn file_in(store: &Store, sha256: Sha256) -> Option<Blob> {
+    let result = store.result(&Action::Fetch(sha256).digest()).ok()??;
+    let Output::Tree(tree) = result.output else { return None };
+    match store.tree(&tree).ok()?.root().node {
+        Node::File { digest, size } => Some((digest, size)),
+        _ => None,
+    }
 }
 
 /// The file from the store of which a rebuild uses nothing else, read and digested again.
@@ -134,14 +171,8 @@ fn from_other_store(
     sha256: Sha256,
 ) -> Result<Option<Tree>, StepError> {
     let Some(other) = engine.context.rebuild else { return Ok(None) };
-    let action = Action::Fetch(sha256).digest();
     // What cannot be had there is fetched.
-    let Ok(Some(result)) = other.result(&action) else { return Ok(None) };
-    let Output::Tree(tree) = result.output else { return Ok(None) };
-    let Ok(Node::File { digest, size }) = other.tree(&tree).map(|tree| tree.root().node.clone())
-    else {
-        return Ok(None);
-    };
+    let Some((digest, size)) = file_in(other, sha256) else { return Ok(None) };
     let mut file = engine.temporary(id)?;
     let Ok(reader) = other.reader(&digest, size) else { return Ok(None) };
     if io::copy(&mut VerifiedReader::new(reader, sha256, size), &mut file).is_err() {
@@ -160,15 +191,18 @@ fn from_bundle(engine: &Engine<'_>, id: StepId, sha256: Sha256) -> Result<Option
     let mut file = engine.temporary(id)?;
     let found = engine.context.bundles.iter().any(|bundle| {
         bundle.copy(&sha256, &mut file).unwrap_or_else(|error| {
-            let causes =
-                successors(Some(&error as &(dyn Error + 'static)), |&error| error.source());
-            let causes: Vec<_> = causes.map(ToString::to_string).collect();
-            engine.say(Event::Warning { name: engine.name(id), message: causes.join(": ") });
+            engine.say(Event::Warning { name: engine.name(id), message: causes(&error) });
             false
         })
     });
     io::Seek::rewind(&mut file).map_err(|e| engine.error(id, e))?;
     Ok(found.then_some(file))
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn causes(error: &(dyn Error + 'static)) -> String {
+    let causes = successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The blob of a step that is a file.

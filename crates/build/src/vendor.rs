@@ -86,7 +86,8 @@ pub fn pinned_files(lock: &Lock) -> BTreeSet<(Sha256, u64)> {
 }
 
 fn oci_files(pin: &OciPin) -> impl Iterator<Item = (Sha256, u64)> {
-    [(pin.digest, pin.size)].into_iter().chain(pin.blobs.iter().copied())
+    let skeleton = pin.skeleton.as_ref().map(|skeleton| (skeleton.sha256, skeleton.size));
+    [(pin.digest, pin.size)].into_iter().chain(pin.blobs.iter().copied()).chain(skeleton)
 }
 
 fn digests(lock: &Lock) -> BTreeSet<Sha256> {

@@ -205,6 +205,11 @@ pub struct LayerAction {
     pub below: Vec<Digest>,
 }
 
+impl LayerAction {
+    /// The name and version of what unpacks layers.
+    pub const OPERATION: &'static str = "oci-unpack-1";
+}
+
 /// Unpacks the files of a Debian package; makes a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DebAction {
@@ -256,7 +261,7 @@ impl Action {
             Self::Fetch(_) => "fetch-1",
             Self::Copy(_) => "copy-1",
             Self::Unpack(_) => "unpack-1",
-            Self::Layer(_) => "oci-unpack-1",
+            Self::Layer(_) => LayerAction::OPERATION,
             Self::Deb(_) => "deb-unpack-2",
             Self::Debian(_) => "debian-2",
         }

@@ -9,6 +9,7 @@
 //! DIR/.reimage/tmp/             blobs being written; emptied when nobody holds use.lock
 //! DIR/.reimage/partial/HEX      downloads that broke off
 //! DIR/.reimage/layers-v1/KEY    what a layer of this key was packed to
+//! DIR/.reimage/away/HEX         where a layer of a base image can be had, whether it is here or not
 //! DIR/.reimage/damaged-HEX      blobs that were found to be something else
 //! ```
 //! Blobs and `index.json` are written aside, synced and renamed, so a killed process leaves either the old or
@@ -32,11 +33,13 @@ use crate::{
     verify::VerifiedReader,
 };
 
+mod away;
 mod check;
 mod names;
 mod prune;
 mod session;
 
+pub use away::Away;
 pub use check::Checked;
 pub use names::StoredImage;
 pub(crate) use names::name_of;
@@ -101,6 +104,16 @@ pub enum LayoutError {
         dir: PathBuf,
         /// Its digest.
         digest: Sha256,
+    },
+    /// A layer that is elsewhere: nobody has needed its bytes here yet.
+    #[error(
+        "The layer {} of the base image `{}` is not in the image layout {} yet", away.digest, away.image, dir.display()
+    )]
+    Away {
+        /// The layout.
+        dir: PathBuf,
+        /// Which, and where it can be had.
+        away: Box<Away>,
     },
     /// A blob whose bytes are not what its digest says.
     #[error("The blob {digest} in the image layout {} is damaged: build or import the image again", dir.display())]
@@ -231,7 +244,11 @@ impl Layout {
         let file = match fs::File::open(self.blob_path(digest)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(LayoutError::Missing { dir: self.dir.clone(), digest });
+                let dir = self.dir.clone();
+                return Err(match self.noted(digest, size) {
+                    Some(away) => LayoutError::Away { dir, away: Box::new(away) },
+                    None => LayoutError::Missing { dir, digest },
+                });
             }
             Err(e) => return Err(self.io(e)),
         };

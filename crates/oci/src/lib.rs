@@ -46,7 +46,8 @@ pub use fuzz::FUZZ_TARGETS;
 pub use import::{ImportError, Imported, import_archive, import_layout};
 pub use layer::{LayerContent, LayerError};
 pub use layout::{
-    BlobWriter, Checked, Download, Layout, LayoutError, Pruned, REF_NAME, Session, StoredImage,
+    Away, BlobWriter, Checked, Download, Layout, LayoutError, Pruned, REF_NAME, Session,
+    StoredImage,
 };
 pub use pack::{PackError, PackedLayer, pack, write_tar};
 pub use profile::Profile;

@@ -12,7 +12,7 @@ mod spec;
 
 pub use fuzz::FUZZ_TARGETS;
 pub use lock::{
-    DebianPin, DebianRequest, HttpPin, Lock, LockError, OciPin, OciRequest, PackagePin,
+    DebianPin, DebianRequest, HttpPin, Lock, LockError, OciPin, OciRequest, PackagePin, SkeletonPin,
 };
 pub use mode::{Mode, ModeError};
 pub use plan::{Pin, Plan, PlanError};

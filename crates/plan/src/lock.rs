@@ -53,6 +53,12 @@ pub enum LockError {
         /// The line.
         line: String,
     },
+    /// A skeleton of an image that is none.
+    #[error("`{line}` is no skeleton of an image: expected `UNPACKER SIZE sha256:DIGEST`")]
+    Skeleton {
+        /// The line.
+        line: String,
+    },
     /// The same request twice.
     #[error("The request `{request}` is pinned twice")]
     Twice {
@@ -90,6 +96,19 @@ pub struct OciPin {
     pub size: u64,
     /// Digest and size of each blob that it names: the configuration, then the layers, lowest first.
     pub blobs: Vec<(Sha256, u64)>,
+    /// What its layers change, without their contents.
+    pub skeleton: Option<SkeletonPin>,
+}
+
+/// The skeleton of an image (docs/images.md): from it follows what stands on the image, without its layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkeletonPin {
+    /// The name and version of what unpacked the layers: another may find something else in them.
+    pub unpacker: String,
+    /// Digest of the file.
+    pub sha256: Sha256,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 impl OciRequest {
@@ -194,6 +213,7 @@ struct OciEntry {
     digest: Sha256,
     size: u64,
     blobs: Vec<String>,
+    skeleton: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -245,10 +265,11 @@ impl Lock {
                 return Err(LockError::Twice { request: url });
             }
         }
-        for OciEntry { image, platform, digest, size, blobs } in file.oci {
+        for OciEntry { image, platform, digest, size, blobs, skeleton } in file.oci {
             let blobs = blobs.iter().map(|line| blob(line)).collect::<Result<_, _>>()?;
+            let skeleton = skeleton.as_deref().map(SkeletonPin::parse).transpose()?;
             let request = OciRequest { image: image.clone(), platform };
-            if lock.oci.insert(request, OciPin { digest, size, blobs }).is_some() {
+            if lock.oci.insert(request, OciPin { digest, size, blobs, skeleton }).is_some() {
                 return Err(LockError::Twice { request: image });
             }
         }
@@ -284,7 +305,8 @@ impl Lock {
             write!(text, "\n[[http]]\nurl = {url}\nsha256 = \"{sha256}\"\nsize = {size}\n")
                 .expect(IN_MEMORY);
         }
-        for (OciRequest { image, platform }, OciPin { digest, size, blobs }) in &self.oci {
+        for (OciRequest { image, platform }, pin) in &self.oci {
+            let OciPin { digest, size, blobs, skeleton } = pin;
             let (image, platform) = (quoted(image), quoted(platform));
             let blobs = blobs.iter().map(|(digest, size)| format!("  \"{size} {digest}\",\n"));
             let blobs: String = blobs.collect();
@@ -293,11 +315,28 @@ impl Lock {
                 "\n[[oci]]\nimage = {image}\nplatform = {platform}\ndigest = \"{digest}\"\nsize = {size}\nblobs = [\n{blobs}]\n"
             )
             .expect(IN_MEMORY);
+            if let Some(skeleton) = skeleton {
+                writeln!(text, "skeleton = {}", quoted(&skeleton.line())).expect(IN_MEMORY);
+            }
         }
         for (request, pin) in &self.debian {
             request.render(pin, &mut text);
         }
         text
+    }
+}
+
+impl SkeletonPin {
+    fn line(&self) -> String {
+        let Self { unpacker, sha256, size } = self;
+        format!("{unpacker} {size} {sha256}")
+    }
+
+    fn parse(line: &str) -> Result<Self, LockError> {
+        let error = || LockError::Skeleton { line: line.chars().take(300).collect() };
+        let (unpacker, file) = line.split_once(' ').ok_or_else(error)?;
+        let (sha256, size) = blob(file).map_err(|_| error())?;
+        Ok(Self { unpacker: unpacker.to_owned(), sha256, size })
     }
 }
 

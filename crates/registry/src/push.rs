@@ -11,7 +11,7 @@ use std::{
 
 use reimage_castore::Sha256;
 use reimage_http::parallel;
-use reimage_oci::{Descriptor, Index, Layout, Manifest};
+use reimage_oci::{Descriptor, Index, Layout, Manifest, Reference};
 
 use crate::{
     Found, Platforms, Progress, RegistryError, Repository,
@@ -47,6 +47,9 @@ pub struct Pushed {
 }
 
 /// Puts an image into a repository: its blobs, its manifests, and last what names it, each of `tags` or its digest.
+///
+/// A layer that is not in the layout and that the registry does not have either is an error,
+/// [`LayoutError::Away`](reimage_oci::LayoutError::Away): once it is brought, a push goes on.
 ///
 /// `mounts` are paths of repositories of the same registry that may have blobs of it.
 pub fn push(
@@ -198,7 +201,9 @@ impl Image {
             if size > SMALL && to.has_for(digest, size, Access::Push)? {
                 return Ok(());
             }
-            let uploaded = to.upload(digest, size, mounts, &|| source.open(blob, progress))?;
+            let mounts: Vec<_> =
+                source.kept_by(blob, to).into_iter().chain(mounts.to_vec()).collect();
+            let uploaded = to.upload(digest, size, &mounts, &|| source.open(blob, progress))?;
             let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
             match uploaded {
                 Uploaded::Mounted => counts.mounted += 1,
@@ -262,6 +267,13 @@ impl Source<'_> {
             Self::Layout(_) => 1,
             Self::Repository(repository) => repository.registry.parallel(),
         }
+    }
+
+    /// The path of a repository of the same registry that is known to have this blob.
+    fn kept_by(&self, blob: &Descriptor, to: &Repository<'_>) -> Option<String> {
+        let Self::Layout(layout) = self else { return None };
+        let image = layout.noted(blob.digest, blob.size)?.image.parse::<Reference>().ok()?;
+        (image.registry() == to.registry_name()).then(|| image.path().to_owned())
     }
 
     fn open<'o>(

@@ -57,8 +57,12 @@ impl Repository<'_> {
                     }
                     _ => {
                         mount = None;
-                        self.finish(&host, digest, size, &at, open)?;
-                        return Ok(Uploaded::Sent);
+                        let sent = self.finish(&host, digest, size, &at, open);
+                        if let Err(Failure { error: RegistryError::Layout(_), .. }) = sent {
+                            // There is nothing to send.
+                            self.cancel(&host, &at);
+                        }
+                        return sent.map(|()| Uploaded::Sent);
                     }
                 }
             }

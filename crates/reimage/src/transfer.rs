@@ -6,12 +6,13 @@ use clap::Args;
 use reimage_build::{DEGRADED, Event, platform};
 use reimage_castore::Sha256;
 use reimage_http::HttpError;
-use reimage_oci::{Descriptor, Layout, Platform, Reference};
+use reimage_oci::{Descriptor, Layout, LayoutError, Platform, Reference};
 use reimage_registry::{CredentialError, Platforms, Pushed, Registry, RegistryError, Source, push};
 
 use crate::{
     app::App,
     error::{CommandError, Kind},
+    session::{BuildFlags, Session},
     ui::{Progress, bytes, count},
 };
 
@@ -55,38 +56,77 @@ pub(crate) fn may_leave(layout: &Layout, image: &Descriptor) -> Result<(), Comma
     Ok(())
 }
 
-/// Pushes an image under each of these names, those of one repository together; one result a name.
-pub(crate) fn push_to(
+/// Brings the layers of an image in the image store that nobody has needed here so far, if it has any.
+pub(crate) fn bring(
     app: &App,
-    registry: &Registry,
-    source: Source<'_>,
+    layout: &Layout,
     image: &Descriptor,
-    platforms: &Platforms,
-    names: &[Reference],
-    known: &[Reference],
-) -> Result<Vec<(Reference, Sha256)>, CommandError> {
-    let mut repositories: BTreeMap<(&str, &str), Vec<&Reference>> = BTreeMap::new();
-    for name in names {
-        if name.digest().is_some() {
-            let message = format!("`{name}` names a digest, and what is pushed has its own");
-            return Err(CommandError::usage(message).hint("name a tag"));
+    flags: &BuildFlags,
+) -> Result<(), CommandError> {
+    if layout.away(image)?.is_empty() {
+        return Ok(());
+    }
+    let session = Session::open(app, flags)?;
+    Ok(session.during(|context| reimage_build::bring(image, context))?)
+}
+
+/// An image on its way to registries.
+pub(crate) struct Pushing<'a> {
+    /// Where it is.
+    pub(crate) source: Source<'a>,
+    /// The image.
+    pub(crate) image: &'a Descriptor,
+    /// Which platforms of it.
+    pub(crate) platforms: &'a Platforms,
+    /// Names of images that may have blobs of it.
+    pub(crate) known: &'a [Reference],
+    /// How layers are brought that are needed now.
+    pub(crate) flags: &'a BuildFlags,
+}
+
+impl Pushing<'_> {
+    /// Pushes it under each of these names, those of one repository together; one result a name.
+    pub(crate) fn to(
+        &self,
+        app: &App,
+        registry: &Registry,
+        names: &[Reference],
+    ) -> Result<Vec<(Reference, Sha256)>, CommandError> {
+        let mut repositories: BTreeMap<(&str, &str), Vec<&Reference>> = BTreeMap::new();
+        for name in names {
+            if name.digest().is_some() {
+                let message = format!("`{name}` names a digest, and what is pushed has its own");
+                return Err(CommandError::usage(message).hint("name a tag"));
+            }
+            repositories.entry((name.registry(), name.path())).or_default().push(name);
         }
-        repositories.entry((name.registry(), name.path())).or_default().push(name);
+        let mut digests = BTreeMap::new();
+        for ((host, path), names) in repositories {
+            let tags: Vec<_> =
+                names.iter().filter_map(|name| name.tag()).map(str::to_owned).collect();
+            let same =
+                self.known.iter().filter(|name| name.registry() == host && name.path() != path);
+            let mounts: Vec<_> = same.map(|name| name.path().to_owned()).collect();
+            let to = registry.repository(host, path);
+            let push = || {
+                showing(app, app.ui.live, |progress| {
+                    push(self.source, self.image, self.platforms, &to, &tags, &mounts, progress)
+                })
+            };
+            let pushed = match (push(), self.source) {
+                // The registry does not have a layer that is not here either.
+                (Err(RegistryError::Layout(LayoutError::Away { .. })), Source::Layout(layout)) => {
+                    bring(app, layout, self.image, self.flags)?;
+                    push()?
+                }
+                (pushed, _) => pushed?,
+            };
+            tell(app, host, path, &pushed);
+            digests.insert((host, path), pushed.digest);
+        }
+        let of = |name: &Reference| digests[&(name.registry(), name.path())];
+        Ok(names.iter().map(|name| (name.clone(), of(name))).collect())
     }
-    let mut digests = BTreeMap::new();
-    for ((host, path), names) in repositories {
-        let tags: Vec<_> = names.iter().filter_map(|name| name.tag()).map(str::to_owned).collect();
-        let same = known.iter().filter(|name| name.registry() == host && name.path() != path);
-        let mounts: Vec<_> = same.map(|name| name.path().to_owned()).collect();
-        let to = registry.repository(host, path);
-        let pushed = showing(app, app.ui.live, |progress| {
-            push(source, image, platforms, &to, &tags, &mounts, progress)
-        })?;
-        tell(app, host, path, &pushed);
-        digests.insert((host, path), pushed.digest);
-    }
-    let of = |name: &Reference| digests[&(name.registry(), name.path())];
-    Ok(names.iter().map(|name| (name.clone(), of(name))).collect())
 }
 
 fn tell(app: &App, host: &str, path: &str, pushed: &Pushed) {

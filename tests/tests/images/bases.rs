@@ -150,9 +150,10 @@ fn with_a_cache_nobody_needs_the_base_s_registry() {
             spec.replace("cat /etc/base.conf", "cat /etc/base.conf /etc/base.conf"),
         );
         let flags = ["build", "images.app", "--cache-trust", "server", "--cache", &url];
+        let run = ["run", "--cache-trust", "server", "--cache", &url, "app:1"];
         let changed = other.reimage(flags).expect(0);
         assert!(changed.err().contains("done steps.app") && changed.out() != built, "{changed}");
-        assert_eq!(other.reimage(["run", "app:1"]).expect(0).out(), "base\nbase\nyes");
+        assert_eq!(other.reimage(run).expect(0).out(), "base\nbase\nyes");
         other.file("spec.ncl", spec);
         assert_eq!(other.reimage(flags).expect(0).out(), built);
         assert_eq!(registry.requests().len(), asked, "{:#?}", registry.requests());

@@ -6,6 +6,7 @@ mod config;
 mod depth;
 mod everything;
 mod golden;
+mod lazy;
 mod platforms;
 mod readers;
 mod registries;

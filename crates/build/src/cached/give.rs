@@ -190,7 +190,7 @@ fn target(
             TargetSaid::Tree { digest, value, packs }
         }
         TargetOutput::Image(image) => {
-            let (mut documents, mut layers) = (Vec::new(), BTreeSet::new());
+            let (mut documents, mut layers) = (Vec::new(), BTreeMap::new());
             let mut read = |descriptor: &Descriptor| {
                 let bytes = layout.read_document(descriptor).map_err(io::Error::other)?;
                 documents.push(String::from_utf8(bytes).map_err(io::Error::other)?);
@@ -202,12 +202,17 @@ fn target(
                     let (manifest, _) = layout.manifest(&descriptor).map_err(io::Error::other)?;
                     read(&manifest.config)?;
                     let blob = |layer: &Descriptor| Blob { digest: layer.digest, size: layer.size };
-                    layers.extend(manifest.layers.iter().map(blob));
+                    let noted = |layer: &Descriptor| layout.noted(layer.digest, layer.size);
+                    layers.extend(manifest.layers.iter().map(|layer| (blob(layer), noted(layer))));
                 }
             }
-            let layers: Vec<_> = layers.into_iter().collect();
+            let here = |blob: &Blob| layout.has(blob.digest, blob.size);
+            let (layers, away): (Vec<_>, Vec<_>) =
+                layers.into_iter().partition(|(blob, away)| away.is_none() || here(blob));
+            let layers: Vec<_> = layers.into_iter().map(|(blob, _)| blob).collect();
+            let away = away.into_iter().filter_map(|(_, away)| away).collect();
             uploads.extend(layers.iter().map(|blob| of_layout(layout.clone(), *blob)));
-            TargetSaid::Image { image, documents, layers }
+            TargetSaid::Image { image, documents, layers, away }
         }
     };
     Ok((said, uploads))

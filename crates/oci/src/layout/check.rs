@@ -72,8 +72,13 @@ impl Layout {
         let Ok(documents) = self.walk(image) else { return false };
         documents.iter().filter(|document| document.is_manifest()).all(|document| {
             self.manifest(document).is_ok_and(|(manifest, _)| {
-                let mut blobs = manifest.layers.iter().chain([&manifest.config]);
-                blobs.all(|blob| self.has(blob.digest, blob.size))
+                let config = &manifest.config;
+                // A layer may be elsewhere; then it is known where.
+                self.has(config.digest, config.size)
+                    && manifest
+                        .layers
+                        .iter()
+                        .all(|layer| self.has_or_knows(layer.digest, layer.size))
             })
         })
     }

@@ -12,7 +12,7 @@ use super::{Layout, LayoutError};
 pub struct Pruned {
     /// Blobs that no image needs.
     pub blobs: Amount,
-    /// What layers were packed to whose blobs are gone.
+    /// What layers were packed to whose blobs are gone, and where layers can be had that no image needs.
     pub memos: Amount,
     /// Downloads that broke off, and what killed processes left.
     pub partial: Amount,
@@ -65,6 +65,11 @@ impl Layout {
         }
         for path in paths(&self.own("layers-v1"))? {
             if !fs::read(&path).is_ok_and(|memo| self.holds(&memo, needed, policy)) {
+                goes(&mut pruned.memos, &path)?;
+            }
+        }
+        for path in paths(&self.own("away"))? {
+            if digest_of(&path).is_none_or(|digest| !needed.contains(&digest)) {
                 goes(&mut pruned.memos, &path)?;
             }
         }

@@ -29,7 +29,9 @@ fn lock() -> Lock {
     lock.debian.insert(request, DebianPin { packages: vec![hello] });
     let request = OciRequest { image: "debian:12-slim".into(), platform: "linux/amd64".into() };
     let blobs = vec![(Sha256::of(b"c"), 1469), (Sha256::of(b"d"), 28_227_259)];
-    lock.oci.insert(request, OciPin { digest: Sha256::of(b"b"), size: 529, blobs });
+    let unpacker = "oci-unpack-1".into();
+    let skeleton = Some(SkeletonPin { unpacker, sha256: Sha256::of(b"e"), size: 1_204_115 });
+    lock.oci.insert(request, OciPin { digest: Sha256::of(b"b"), size: 529, blobs, skeleton });
     lock
 }
 
@@ -56,6 +58,7 @@ blobs = [
   \"1469 sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6\",
   \"28227259 sha256:18ac3e7343f016890c510e93f935261169d9e3f565436429830faf0934f4f8e4\",
 ]
+skeleton = \"oci-unpack-1 1204115 sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea\"
 
 [[debian]]
 suite = \"bookworm\"
@@ -84,6 +87,15 @@ fn says_what_is_wrong() {
     let text = lock().render();
     let twice = text.clone() + &text[text.find("\n[[debian]]").expect("it has one")..];
     assert_eq!(error(&twice), "The request `bookworm: hello` is pinned twice");
+    for bad in ["", "oci-unpack-1", "oci-unpack-1 x sha256:00", "1204115 sha256:3f79bb"] {
+        let at = text.find("oci-unpack-1 1204115").expect("it has one");
+        let end = at + text[at..].find('"').expect("it ends");
+        let text = [&text[..at], bad, &text[end..]].concat();
+        assert!(matches!(Lock::parse(&text), Err(LockError::Skeleton { .. })), "{bad}");
+    }
+    let without = text.split_inclusive('\n').filter(|line| !line.starts_with("skeleton"));
+    let without: String = without.collect();
+    assert_eq!(Lock::parse(&without).expect("an older one").render(), without);
     for bad in ["pool/../../etc", "/pool/x", "pool//x"] {
         let text = text.replace("pool/main/h/hello/hello_2.10-3_amd64.deb", bad);
         assert!(matches!(Lock::parse(&text), Err(LockError::Package { .. })), "{bad}");

@@ -16,6 +16,7 @@ use crate::{
     cli::FormatArgs,
     error::CommandError,
     image_name, network,
+    session::BuildFlags,
     transfer::{self, PlatformArgs},
 };
 
@@ -114,6 +115,9 @@ pub(crate) fn run(args: &CopyArgs, app: &App) -> Result<ExitCode, CommandError> 
         place => {
             let Held { layout, image, _directory } = hold(app, place)?;
             transfer::may_leave(&layout, &image.descriptor)?;
+            if matches!(place, Place::Here(_)) && !matches!(args.to, Place::Registry(_)) {
+                transfer::bring(app, &layout, &image.descriptor, &BuildFlags::default())?;
+            }
             let bytes = layout.read_document(&image.descriptor)?;
             let found = Found { descriptor: image.descriptor, bytes };
             let known: Vec<_> = image.names.iter().filter_map(|name| name.parse().ok()).collect();
@@ -175,7 +179,9 @@ fn bring(
         Place::Registry(name) => {
             let image = &found.descriptor;
             let names = [name.clone()];
-            let pushed = transfer::push_to(app, registry, source, image, platforms, &names, known)?;
+            let flags = &BuildFlags::default();
+            let pushing = transfer::Pushing { source, image, platforms, known, flags };
+            let pushed = pushing.to(app, registry, &names)?;
             transfer::print(app, &pushed)
         }
         Place::Here(name) => {

@@ -19,6 +19,7 @@ use crate::{
     image_name::{self, Here},
     session::BuildFlags,
     spec_args::Overrides,
+    transfer,
     ui::{bytes, count},
 };
 
@@ -83,6 +84,11 @@ pub(crate) fn run(args: &LoadArgs, app: &App) -> Result<ExitCode, CommandError> 
         let image = under(name, image);
         // Meanwhile nobody prunes what it consists of.
         let _session = layout.session()?;
+        let wanted = match args.to {
+            Engine::Docker | Engine::Podman => one_platform(&layout, &image)?.descriptor,
+            Engine::Containerd => image.descriptor.clone(),
+        };
+        transfer::bring(app, &layout, &wanted, &args.build)?;
         let loaded = args.load(&layout, &image)?;
         args.tell(app, &image, &loaded)?;
     }

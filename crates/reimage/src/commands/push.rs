@@ -58,7 +58,9 @@ pub(crate) fn run(args: &PushArgs, app: &App) -> Result<ExitCode, CommandError> 
     }
     let source = Source::Layout(&here.layout);
     let image = &here.image.descriptor;
-    let pushed = transfer::push_to(app, &registry, source, image, &Platforms::All, &to, &known)?;
+    let (platforms, flags) = (&Platforms::All, &args.image.build);
+    let pushing = transfer::Pushing { source, image, platforms, known: &known, flags };
+    let pushed = pushing.to(app, &registry, &to)?;
     transfer::print(app, &pushed)?;
     Ok(ExitCode::SUCCESS)
 }

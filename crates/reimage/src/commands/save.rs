@@ -16,6 +16,7 @@ use crate::{
     app::App,
     error::{CommandError, Kind},
     image_name::{Here, ImageArgs},
+    transfer,
 };
 
 /// Write an image as an archive or a directory
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &SaveArgs, app: &App) -> Result<ExitCode, CommandError> 
             .hint("redirect it (`| docker load`, `> image.tar`), or say `--output FILE`"));
     }
     let here = args.image.find(app)?;
+    transfer::bring(app, &here.layout, &here.image.descriptor, &args.image.build)?;
     let output = app.machine.absolute(&args.output);
     match args.format {
         SaveFormat::OciDir => export_oci_dir(&here.layout, &here.image, &output)?,

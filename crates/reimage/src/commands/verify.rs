@@ -23,6 +23,7 @@ use crate::{
     image_name::find,
     session::{BuildFlags, Session},
     spec_args::{Overrides, SpecArgs},
+    transfer,
 };
 
 /// Build an image again from its pinned sources, and compare
@@ -86,6 +87,9 @@ pub(crate) fn run(args: &VerifyArgs, app: &App) -> Result<ExitCode, CommandError
             let TargetOutput::Image(made) = &record.targets[0].output else {
                 unreachable!("the target is an image")
             };
+            if given.descriptor.digest != made.digest {
+                transfer::bring(app, &given.layout, &given.descriptor, &args.build)?;
+            }
             match given.first_difference(&session.layout, &made.descriptor())? {
                 None => Verdict::Identical,
                 Some((number, difference)) => {

@@ -119,6 +119,14 @@ impl From<BuildError> for CommandError {
             BuildError::Store(error) => error.into(),
             BuildError::Layout(error) => error.into(),
             BuildError::Bundle(error) => Self::wrap(Kind::Environment, error),
+            BuildError::Away { ref source, .. } => {
+                let hint = cause::<RegistryError>(&**source).and_then(|error| advice(error).1);
+                let command = Self::wrap(Kind::Environment, error);
+                let command = hint.into_iter().fold(command, Self::hint);
+                command.hint(
+                    "a machine that has it can give it: `reimage save`, or a cache of the team",
+                )
+            }
             BuildError::Steps(steps) => failed(steps),
         }
     }
@@ -331,7 +339,10 @@ pub(crate) fn lock_error(error: LockError, path: &std::path::Path) -> CommandErr
         }
         LockError::Version { .. } => "use the newer reimage that wrote it",
         LockError::Twice { .. } => "delete one of the two, or run `reimage lock` without either",
-        LockError::Syntax { .. } | LockError::Package { .. } | LockError::Blob { .. } => {
+        LockError::Syntax { .. }
+        | LockError::Package { .. }
+        | LockError::Blob { .. }
+        | LockError::Skeleton { .. } => {
             "take it back from version control, or delete it and run `reimage lock`"
         }
     };

@@ -9,6 +9,16 @@ url = "https://example.org/a"
 sha256 = "sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
 size = 1
 
+[[oci]]
+image = "debian:12-slim"
+platform = "linux/amd64"
+digest = "sha256:3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d"
+size = 529
+blobs = [
+  "1469 sha256:2e7d2c03a9507ae265ecf5b5356885a53393a2029d241394997265a1a25aefc6",
+]
+skeleton = "oci-unpack-1 1204115 sha256:3f79bb7b435b05321651daefd374cdc681dc06faa65e374e38337b88ca046dea"
+
 [[debian]]
 suite = "bookworm"
 packages = ["hello"]

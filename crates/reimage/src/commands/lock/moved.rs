@@ -26,6 +26,7 @@ pub(super) fn lines(changes: &[LockChange], style: Style) -> Vec<String> {
                 lines.push(format!("{moved} {image}"));
                 lines.push(format!("    {} → {}", digest(old), digest(new)));
             }
+            LockChange::OciSkeleton { image } => lines.push(format!("{moved} {image}: skeleton")),
             LockChange::OciRemoved { image } => lines.push(format!("{gone} {image}")),
             LockChange::DebianAdded { request, packages } => {
                 let packages = count(*packages, "package");
@@ -65,6 +66,7 @@ pub(super) fn value(change: &LockChange) -> Value {
         LockChange::OciMoved { image, old, new } => {
             json!({ "change": "oci-moved", "image": image, "old": old, "new": new })
         }
+        LockChange::OciSkeleton { image } => json!({ "change": "oci-skeleton", "image": image }),
         LockChange::OciRemoved { image } => json!({ "change": "oci-removed", "image": image }),
         LockChange::DebianAdded { request, packages } => {
             json!({ "change": "debian-added", "request": request, "packages": packages })
