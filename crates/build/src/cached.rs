@@ -73,7 +73,7 @@ struct LayerSaid {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum TargetSaid {
-    /// An image: its documents as they are, its layers, and where those can be had that whoever built it did not need.
+    /// An image: its documents as they are, its layers, and where those of its base images can be had.
     Image {
         image: ImageRecord,
         documents: Vec<String>,

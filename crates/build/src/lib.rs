@@ -47,4 +47,4 @@ pub use fuzz::FUZZ_TARGETS;
 pub use image::{DEGRADED, platform};
 pub use lock::{LockChange, Locked, Update, lock};
 pub use stack::StackError;
-pub use vendor::{Vendored, pinned_files, vendor};
+pub use vendor::{Vendor, Vendored, pinned_files, skeletons, vendor};

@@ -16,6 +16,15 @@ use crate::{
     sources::{self, blob},
 };
 
+/// What is written into a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    /// Every file that is pinned.
+    All,
+    /// The skeletons of base images: what a layer upon one needs that no server has.
+    Skeletons,
+}
+
 /// What became of a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Vendored {
@@ -46,9 +55,10 @@ impl Wanted<'_> {
     }
 }
 
-/// Writes all that `specs` need into `bundle`, and removes what no pin of their lock names. `needed` are the pins
-/// of the lock that are theirs.
+/// Writes what `specs` need into `bundle`, and removes what no pin of their lock names. `needed` are the pins of the lock
+/// that are theirs.
 pub fn vendor(
+    what: Vendor,
     specs: &[Spec],
     needed: &Lock,
     lock: &Lock,
@@ -63,6 +73,10 @@ pub fn vendor(
     for plan in &plans {
         plan.check_pins()?;
         let mut wanted = wanted(plan);
+        if what == Vendor::Skeletons {
+            let skeletons = skeletons(needed);
+            wanted.retain(|one| skeletons.contains(&one.sha256()));
+        }
         wanted.retain(|one| seen.insert(one.sha256()));
         let written = again_if_missing(|| {
             let engine = Engine::new(plan, context)?;
@@ -83,6 +97,12 @@ pub fn pinned_files(lock: &Lock) -> BTreeSet<(Sha256, u64)> {
     let packages = lock.debian.values().flat_map(|pin| &pin.packages);
     let images = lock.oci.values().flat_map(oci_files);
     http.chain(images).chain(packages.map(|pin| (pin.sha256, pin.size))).collect()
+}
+
+/// The skeletons that a lock names: the digest of each and its size in bytes.
+pub fn skeletons(lock: &Lock) -> BTreeSet<(Sha256, u64)> {
+    let pinned = lock.oci.values().filter_map(|pin| pin.skeleton.as_ref());
+    pinned.map(|skeleton| (skeleton.sha256, skeleton.size)).collect()
 }
 
 fn oci_files(pin: &OciPin) -> impl Iterator<Item = (Sha256, u64)> {

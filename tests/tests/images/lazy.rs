@@ -32,6 +32,7 @@ fn app(image: &str) -> String {
   }},
   images.app | re.Image = {{ layers = [steps.base, steps.files], cmd = ["cat /app/text /etc/again"], tags = ["app:1"] }},
   images.ran | re.Image = {{ layers = [steps.ran, steps.files], tags = ["ran:1"] }},
+  exports.old | re.Copy = {{ from = [steps.base, steps.files], path = "/old" }},
 }} | re.Spec
 "#
     )
@@ -50,10 +51,10 @@ fn machine(image: &str) -> TestEnv {
     env
 }
 
-/// A machine that has locked and vendored, and what it built.
+/// A machine that has locked and vendored what it takes to build upon the base image, and what it built.
 fn first(image: &str) -> (TestEnv, String) {
     let env = machine(image);
-    let _ = env.reimage(["lock", "--vendor"]).expect(0);
+    let _ = env.reimage(["lock", "--skeletons"]).expect(0);
     let built = env.reimage(["build"]).expect(0).out();
     (env, built)
 }
@@ -69,11 +70,14 @@ fn without_skeleton(lock: &str) -> String {
     lock.split_inclusive('\n').filter(|line| !line.starts_with("skeleton = ")).collect()
 }
 
-/// Another machine with the lock of the first and of its bundle only the skeleton.
+/// Another machine with a clone of the first one's project.
 fn second(first: &TestEnv, image: &str) -> TestEnv {
     let env = machine(image);
     let lock = first.read("reimage.lock");
     let (_, digest) = pinned(&lock);
+    let files = read_dir_sorted(first.path("reimage.lock.d/sha256")).expect("it is there");
+    let names: Vec<_> = files.iter().map(fs_err::DirEntry::file_name).collect();
+    assert_eq!(names, [digest.as_str()]);
     let path = format!("reimage.lock.d/sha256/{digest}");
     env.file(&path, fs_err::read(first.path(&path)).expect("vendored"));
     env.file("reimage.lock", lock);
@@ -197,13 +201,15 @@ fn each_verb_brings_what_it_reads() {
     };
     let elsewhere = format!("{}/app:1", other.host());
     let here = format!("docker://{}/copied:1", registry.host());
-    let verbs: [(&[&str], usize); 6] = [
+    let verbs: [(&[&str], usize); 8] = [
         (&["run", "app:1"], 3),
         (&["copy", "app:1", "oci:layout:app:1"], 3),
         (&["copy", "app:1", &here], 0),
         (&["push", "app:1", &elsewhere], 3),
         // The uppermost only links to what is below it.
         (&["build", "images.ran"], 2),
+        (&["run", "images.app"], 2),
+        (&["build", "exports.old", "--output", "out"], 1),
         (&["save", "app:1", "--format", "rootfs", "-o", "files.tar"], 3),
     ];
     for (verb, layers) in verbs {
@@ -228,6 +234,9 @@ fn each_verb_brings_what_it_reads() {
     assert!(added.contains("~ 127.0.0.1:[PORT]/team/base:1: skeleton\n"), "{added}");
     assert_eq!(old.read("reimage.lock"), lock);
     assert_eq!(old.reimage(["lock"]).expect(0).out(), "reimage.lock: nothing moved");
+    // A bundle of skeletons alone is as it is meant to be.
+    let told = one.reimage(["lock"]).expect(0);
+    assert_eq!((told.out().as_str(), told.err().as_str()), ("reimage.lock: nothing moved", ""));
     // Nobody has the layers any more.
     let (gone, bare) = (lazy(), lazy());
     old.file("reimage.lock", old.read("reimage.lock").replace("oci-unpack-1", "oci-unpack-0"));

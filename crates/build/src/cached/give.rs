@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use reimage_castore::{ActionDigest, Digest, Output, Store, TreePath, hex};
+use reimage_castore::{ActionDigest, Digest, Output, Sha256, Store, TreePath, hex};
 use reimage_oci::{Descriptor, Layout, PackedLayer};
 use reimage_plan::{Plan, Section, StepId, StepKind};
 use reimage_remote::{Blob, Cache, Content, Upload, packs, write_pack};
@@ -128,8 +128,17 @@ impl Engine<'_> {
     pub(crate) fn give_target(&self, path: &str, id: StepId, key: Digest, output: &TargetOutput) {
         let Some(cache) = self.given_to(id) else { return };
         let (store, layout) = (self.store().clone(), self.context.layout.clone());
-        let output = output.clone();
-        cache.push(&format!("`{path}`"), key, move || target(&store, &layout, output).map(Some));
+        let (output, carried) = (output.clone(), self.carried(id));
+        cache.push(&format!("`{path}`"), key, move || {
+            target(&store, &layout, output, &carried).map(Some)
+        });
+    }
+
+    /// The layers of base images in the images that `id` is or is of.
+    fn carried(&self, id: StepId) -> BTreeSet<Sha256> {
+        let stacks = self.plan.images(id).into_iter().filter_map(|image| self.stack(image).ok());
+        let layers = stacks.flat_map(|stack| stack.0.clone());
+        layers.filter_map(|layer| Some(layer.carried?.descriptor.digest)).collect()
     }
 }
 
@@ -175,10 +184,12 @@ fn give_step(cache: &Cache, store: &Store, name: &str, action: ActionDigest, how
     });
 }
 
+/// What a target came to be. Layers of base images, `carried`, go by their own record.
 fn target(
     store: &Store,
     layout: &Layout,
     output: TargetOutput,
+    carried: &BTreeSet<Sha256>,
 ) -> io::Result<(TargetSaid, Vec<Upload>)> {
     let mut uploads = Vec::new();
     let said = match output {
@@ -206,9 +217,9 @@ fn target(
                     layers.extend(manifest.layers.iter().map(|layer| (blob(layer), noted(layer))));
                 }
             }
-            let here = |blob: &Blob| layout.has(blob.digest, blob.size);
-            let (layers, away): (Vec<_>, Vec<_>) =
-                layers.into_iter().partition(|(blob, away)| away.is_none() || here(blob));
+            let (layers, away): (Vec<_>, Vec<_>) = layers
+                .into_iter()
+                .partition(|(blob, away)| away.is_none() || !carried.contains(&blob.digest));
             let layers: Vec<_> = layers.into_iter().map(|(blob, _)| blob).collect();
             let away = away.into_iter().filter_map(|(_, away)| away).collect();
             uploads.extend(layers.iter().map(|blob| of_layout(layout.clone(), *blob)));

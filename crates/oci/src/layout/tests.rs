@@ -346,3 +346,35 @@ fn of_two_names_that_do_not_agree_ocis_holds() {
         assert_eq!(names(&layout), [[expected]], "{short} {full}");
     }
 }
+
+#[test]
+fn a_layer_may_be_elsewhere() {
+    let (_dir, layout) = layout();
+    let image = add(&layout, b"1", &["web:1"]).manifest.descriptor;
+    let layer = layout.manifest(&image).expect("readable").0.layers.remove(0);
+    let (digest, size) = (layer.digest, layer.size);
+    let note = |image: &str| {
+        let away = Away { digest, size, image: image.into() };
+        layout.session().expect("a session").note(&away).expect("noted");
+        away
+    };
+    let away = note("debian:12");
+    assert_eq!(layout.away(&image).expect("readable"), [], "it is here");
+    fs::remove_file(layout.blob_path(digest)).expect("it is there");
+    assert_eq!(layout.away(&image).expect("readable").as_slice(), std::slice::from_ref(&away));
+    assert_eq!(layout.check().expect("readable").incomplete, [""; 0]);
+    let error = layout.open_blob(digest, size).err().expect("it is not here").to_string();
+    assert!(error.contains("of the base image `debian:12` is not in the image layout"), "{error}");
+    assert_eq!(prune(&layout).memos.count, 1, "what the layer was packed to; the note stays");
+    assert_eq!(layout.noted(digest, size), Some(away));
+    assert_eq!(layout.noted(digest, size + 1), None);
+    // What leads nowhere is no note.
+    note("not a name");
+    assert_eq!(layout.noted(digest, size), None);
+    assert_eq!(layout.check().expect("readable").incomplete, ["web:1"]);
+    assert!(matches!(layout.open_blob(digest, size), Err(LayoutError::Missing { .. })));
+    note("debian:13");
+    layout.remove("web:1").expect("removed");
+    assert_eq!(prune(&layout).memos.count, 1, "nobody needs it any more");
+    assert_eq!(count(&layout.own("away")), 0);
+}

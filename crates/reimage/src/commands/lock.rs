@@ -11,7 +11,8 @@ use std::{
 };
 
 use clap::Args;
-use reimage_build::{LockChange, Update, lock, pinned_files, vendor};
+use reimage_build::{LockChange, Update, Vendor, lock, pinned_files, skeletons, vendor};
+use reimage_castore::Sha256;
 use reimage_fetch::Bundle;
 use reimage_plan::{Lock, Plan, Section, Spec};
 use serde_json::json;
@@ -32,7 +33,8 @@ use crate::{
 /// Specs that share a lock keep each other's pins.
 ///
 /// `--vendor` also writes every file that is pinned into reimage.lock.d, the lock bundle beside the lock. A build
-/// takes from there what is not in the store, so that a fresh clone builds without any server.
+/// takes from there what is not in the store, so that a fresh clone builds without any server. `--skeletons` writes only
+/// what a build needs to put layers upon base images without downloading them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -40,6 +42,7 @@ Examples:
   reimage lock --update                move every pin
   reimage lock --update steps.base     move those of one step
   reimage lock --vendor                keep every pinned file beside the lock
+  reimage lock --skeletons             keep what is needed to build upon base images beside it
   reimage lock --prune a# b#           drop what neither of these two specs needs
 
 Prints what moved: the package, its old version and its new one.")]
@@ -52,6 +55,10 @@ pub(crate) struct LockArgs {
     /// Write every pinned file into the lock bundle, reimage.lock.d, and remove what is pinned no more
     #[arg(long)]
     vendor: bool,
+    /// Write the skeletons of base images into the lock bundle: a build that only puts layers on top needs no other file
+    /// of them
+    #[arg(long, conflicts_with = "vendor")]
+    skeletons: bool,
     /// Drop pins that no step of the specs named here needs: name all that share the lock
     #[arg(long)]
     prune: bool,
@@ -107,21 +114,32 @@ pub(crate) fn run(args: &LockArgs, app: &App) -> Result<ExitCode, CommandError> 
         }
         report(app, &path, &LockChange::between(&shared.old, &shared.new))?;
         let bundle = Bundle::of_lock(&path);
-        if args.vendor {
-            fill(app, &session, &bundle, &shared)?;
+        if args.vendor || args.skeletons {
+            let what = if args.vendor { Vendor::All } else { Vendor::Skeletons };
+            fill(app, &session, &bundle, what, &shared)?;
         } else if bundle.exists() {
-            let files = pinned_files(&shared.needed);
-            let count = files.iter().filter(|(sha256, size)| !bundle.has(sha256, *size)).count();
-            if count > 0 {
-                let bundle = shown(app, bundle.directory());
-                let files = ui::count(count, "file");
-                app.ui.note(format!(
-                    "`{bundle}` lacks {files} of the lock: `reimage lock --vendor` adds what is missing"
-                ));
-            }
+            say_what_is_missing(app, &bundle, &shared.needed);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what a bundle lacks of a lock; one with nothing but skeletons is not meant to have more.
+fn say_what_is_missing(app: &App, bundle: &Bundle, needed: &Lock) {
+    let has = |(sha256, size): &(Sha256, u64)| bundle.has(sha256, *size);
+    let (mut files, skeletons) = (pinned_files(needed), skeletons(needed));
+    let mut flag = "--vendor";
+    if skeletons.iter().any(has) && !files.difference(&skeletons).any(has) {
+        (files, flag) = (skeletons, "--skeletons");
+    }
+    let count = files.iter().filter(|file| !has(file)).count();
+    if count > 0 {
+        let bundle = shown(app, bundle.directory());
+        let files = ui::count(count, "file");
+        app.ui.note(format!(
+            "`{bundle}` lacks {files} of the lock: `reimage lock {flag}` adds what is missing"
+        ));
+    }
 }
 
 /// Says what moved.
@@ -143,9 +161,10 @@ fn fill(
     app: &App,
     session: &Session<'_>,
     bundle: &Bundle,
+    what: Vendor,
     Shared { new, needed, specs, .. }: &Shared,
 ) -> Result<(), CommandError> {
-    let done = session.during(|context| vendor(specs, needed, new, bundle, context))?;
+    let done = session.during(|context| vendor(what, specs, needed, new, bundle, context))?;
     if app.ui.json() {
         return Ok(app.ui.value(&json!({
             "bundle": bundle.directory(),
