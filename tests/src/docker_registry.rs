@@ -50,6 +50,8 @@ impl DockerRegistry {
             "version: 0.1".to_owned(),
             "log: {level: error, accesslog: {disabled: true}}".to_owned(),
             format!("storage: {{filesystem: {{rootdirectory: {}}}}}", at("data")),
+            // Layers that lie elsewhere may do so.
+            "validation: {manifests: {urls: {allow: ['^https://']}}}".to_owned(),
             "http:".to_owned(),
             format!("  addr: 127.0.0.1:{port}"),
         ];

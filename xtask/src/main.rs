@@ -38,14 +38,12 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let result = match verb.as_str() {
         "check" => check::check(),
-        "test" => setup::install(&setup::TESTS).and_then(|()| command::test(&rest)),
+        "test" => setup::tests().and_then(|()| command::test(&rest)),
         "repro" => repro::repro(&rest),
         "oracle" => oracle::oracle(&rest),
         "bench" => bench::bench(&rest),
         "fuzz" => fuzz::fuzz(&rest),
-        "ci" => check::check()
-            .and_then(|()| setup::install(&setup::TESTS))
-            .and_then(|()| command::test(&rest)),
+        "ci" => check::check().and_then(|()| setup::tests()).and_then(|()| command::test(&rest)),
         _ => Err(USAGE.to_owned()),
     };
     match result {

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use crate::command::run;
 
 /// Programs that the tests need, each with the Debian package that has it.
-pub(crate) const TESTS: [(&str, &str); 22] = [
+const TESTS: [(&str, &str); 23] = [
     ("bwrap", "bubblewrap"),
     ("buildah", "buildah"),
     ("busybox", "busybox-static"),
@@ -28,7 +28,29 @@ pub(crate) const TESTS: [(&str, &str); 22] = [
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
     ("xz", "xz-utils"),
+    ("zstd", "zstd"),
 ];
+
+/// Programs that the tests need and Debian does not have in a version of today, each with its Go package.
+const GO: [(&str, &str); 1] =
+    [("crane", "github.com/google/go-containerregistry/cmd/crane@v0.22.1")];
+
+/// Where Go puts them: with what else this machine's owner installed.
+const GO_BIN: &str = "GOBIN=/usr/local/bin";
+
+/// Installs what the tests need.
+pub(crate) fn tests() -> Result<(), String> {
+    install(&TESTS)?;
+    for (program, package) in GO.iter().filter(|(program, _)| !there(program)) {
+        if !is_root() {
+            return Err(format!(
+                "`{program}` is missing, which tests need; run as root: {GO_BIN} go install {package}"
+            ));
+        }
+        run("env", &[GO_BIN, "go", "install", package])?;
+    }
+    Ok(())
+}
 
 /// Installs the programs that are missing; without root it names the command instead.
 pub(crate) fn install(programs: &[(&str, &str)]) -> Result<(), String> {

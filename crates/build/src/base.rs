@@ -7,8 +7,8 @@ use std::{
 
 use reimage_castore::Sha256;
 use reimage_oci::{
-    self as oci, Away, CarriedLayer, Descriptor, History, ImageConfig, Index, Manifest, Reference,
-    ReferenceError, Session,
+    self as oci, Away, CONFIG, CarriedLayer, DOCKER_CONFIG, Descriptor, History, ImageConfig,
+    Index, Manifest, Reference, ReferenceError, Session,
 };
 use reimage_plan::{Oci, OciPin, Pin, Plan, SkeletonPin, StepId, StepKind};
 use reimage_registry::{Repository, flat, select};
@@ -42,6 +42,14 @@ pub(crate) enum BaseError {
         there: String,
         /// What is wanted.
         wanted: String,
+    },
+    /// It is something else than an image.
+    #[error("`{image}` is no image: its configuration is of the media type `{media_type}`")]
+    Artifact {
+        /// What it is.
+        image: String,
+        /// Of its configuration.
+        media_type: String,
     },
     /// Its documents do not speak of the same layers.
     #[error("The manifest of `{image}` names {layers} layers and its configuration {diff_ids}")]
@@ -182,10 +190,19 @@ pub(crate) fn read(
         return Err(failed(BaseError::Blobs { image: image() }));
     }
     let config = bytes((manifest.config.digest, manifest.config.size))?;
-    let config = ImageConfig::parse(manifest.config.digest, &config);
-    let config = config.map_err(|e| engine.error(id, e))?;
+    let config =
+        ImageConfig::parse(manifest.config.digest, &config).map_err(|e| {
+            match &*manifest.config.media_type {
+                CONFIG | DOCKER_CONFIG => engine.error(id, e),
+                other => {
+                    failed(BaseError::Artifact { image: image(), media_type: other.to_owned() })
+                }
+            }
+        })?;
     let there = &config.platform;
-    if (&*there.os, &*there.architecture) != ("linux", &*oci.platform.architecture) {
+    // What was made of an empty image says nothing, and engines run it.
+    let fits = |there: &str, wanted: &str| there.is_empty() || there == wanted;
+    if !fits(&there.os, "linux") || !fits(&there.architecture, &oci.platform.architecture) {
         let there = format!("{}/{}", there.os, there.architecture);
         let wanted = oci.platform.to_string();
         return Err(failed(BaseError::Platform { image: image(), there, wanted }));
@@ -201,7 +218,10 @@ pub(crate) fn read(
             let media_type = layer.media_type.clone();
             return Err(failed(BaseError::Layer { image: image(), media_type }));
         };
+        // What annotations say is where to find files in it, for whoever pulls lazily.
+        let annotations = layer.annotations.clone();
         let descriptor = Descriptor::new(media_type, layer.digest, layer.size);
+        let descriptor = Descriptor { annotations, ..descriptor };
         let history = history.next().unwrap_or_default();
         carried.push(Arc::new(CarriedLayer { descriptor, diff_id: *diff_id, history }));
     }

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Version of what a target's memo says.
-const MEMO: &str = "reimage target 3";
+const MEMO: &str = "reimage target 4";
 
 /// What a build works with; none of it enters a digest.
 pub struct Context<'a> {

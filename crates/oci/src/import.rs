@@ -15,14 +15,14 @@ use thiserror::Error;
 
 use crate::{
     Descriptor, Index, Layout, LayoutError, Limits, Reference, RootfsError, Session, UnpackError,
-    document::CONFIG, layout::name_of, rootfs::verify_layer,
+    document::{CONFIG, DOCKER_CONFIG},
+    layout::name_of,
+    rootfs::verify_layer,
 };
 
 mod archive;
 mod docker;
 
-/// Docker's media type of a configuration.
-const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// As many members as an archive of images may have.
 const MAX_MEMBERS: u64 = 100_000;
 

@@ -35,8 +35,8 @@ pub use config::{Config, ConfigError, Healthcheck, OwnConfig, OwnHealthcheck};
 pub use decode::decode;
 pub use difference::first_difference;
 pub use document::{
-    Blob, CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, DocumentError, History, INDEX,
-    ImageConfig, Index, MANIFEST, Manifest, Platform, RootFs,
+    Blob, CONFIG, DOCKER_CONFIG, DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, DocumentError, History,
+    INDEX, ImageConfig, Index, MANIFEST, Manifest, Platform, RootFs,
 };
 pub use export::{
     Archive, ExportError, NotKept, export_archive, export_archive_without, export_oci_dir,

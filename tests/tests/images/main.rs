@@ -2,6 +2,7 @@
 //! them.
 
 mod bases;
+mod builders;
 mod config;
 mod depth;
 mod everything;

@@ -103,6 +103,10 @@ fn other_tools_read_it_and_carry_it() {
     let name = format!("{}/team/web:1", registry.host());
     let pushed = env.reimage(["push", "web:1", &name]).expect(0).out();
     assert!(pushed.ends_with(&index), "{pushed}");
+    for extra in [&[][..], &["--fast"], &["--platform", "linux/arm/v7"]] {
+        tool("crane", [&["validate", "--remote", &name], extra].concat());
+    }
+    assert_eq!(tool("crane", ["digest", &name]).trim(), index);
     let remote = format!("docker://{name}");
     let of_arm = ["--override-arch", "arm", "--override-variant", "v7", "inspect", "--config"];
     let config = [&of_arm[..], &["--tls-verify=false", &remote]].concat();

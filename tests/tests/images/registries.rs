@@ -41,6 +41,23 @@ fn every_profile_goes_there_and_comes_back() {
         assert_eq!(String::from_utf8_lossy(&pushed.stdout).lines().count(), 2);
         let remote = format!("docker://{}", names[1]);
         assert_eq!(skopeo(&["inspect", "--format", "{{.Digest}}", &remote]).trim(), expected);
+        // crane looks at every digest and size, and into the layers if they are gzip, for it knows no others there.
+        tool("crane", ["validate", "--fast", "--remote", &names[1]]);
+        if profile == "gzip" {
+            tool("crane", ["validate", "--remote", &names[1]]);
+        }
+        let archive = text(&env.path("crane.tar")).to_owned();
+        tool("crane", ["export", &names[1], &archive]);
+        let root = env.path(format!("crane-{profile}"));
+        fs_err::create_dir(&root).expect("it is new");
+        tool("tar", ["-C", text(&root), "-xf", &archive]);
+        assert!(root.join("srv/setuid").exists());
+        assert_eq!(tool("crane", ["digest", &names[1]]).trim(), expected);
+        let archive = text(&env.path(format!("{profile}.tar"))).to_owned();
+        let _ = env.reimage(["save", &target, "--format", "docker", "-o", &archive]).expect(0);
+        if profile != "zstd" {
+            tool("crane", ["validate", "--tarball", &archive]);
+        }
         // Whoever has nothing gets all of it back, bit for bit.
         let other = TestEnv::new();
         let pulled = other.reimage(["pull", &names[0]]).expect(0);

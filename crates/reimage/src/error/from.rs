@@ -9,7 +9,7 @@ use reimage_fetch::{
     debian::{DebianError, RepositoryError, deb::DebError, install::InstallError},
 };
 use reimage_http::HttpError;
-use reimage_oci::{LayoutError, ReferenceError};
+use reimage_oci::{LayoutError, ReferenceError, RootfsError};
 use reimage_plan::{LockError, PlanError, Platform};
 use reimage_registry::RegistryError;
 use reimage_spec::{ProjectError, SpecError};
@@ -255,6 +255,11 @@ fn environmental(error: &(dyn Error + 'static)) -> bool {
     }
     if let Some(error) = cause::<DebError>(error) {
         return matches!(error, DebError::Store { .. });
+    }
+    if let (Some(_), Some(error)) = (cause::<RootfsError>(error), cause::<io::Error>(error)) {
+        // A layer that cannot be decoded was damaged when it was published: it is what was pinned.
+        let of_store = matches!(error.get_ref(), Some(inner) if inner.is::<StoreError>());
+        return of_store || error.raw_os_error().is_some();
     }
     cause::<io::Error>(error).is_some() || cause::<StoreError>(error).is_some()
 }
