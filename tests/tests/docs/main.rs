@@ -3,6 +3,8 @@
 //! A `console` block is a session: what follows `$ ` is run by a shell, the lines below are what it prints, `…` standing
 //! for anything within a line and a line `...` for any lines. Blocks of one page go on where the last one ended.
 
+mod recipes;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
