@@ -4,6 +4,7 @@
 //! tester's environment. What it prints is put into one text, made equal on every machine, for inline snapshots.
 
 pub mod archive;
+mod crane_registry;
 mod deb;
 mod docker_registry;
 mod engines;
@@ -19,6 +20,7 @@ mod system;
 mod tool;
 mod user;
 
+pub use crane_registry::CraneRegistry;
 pub use deb::Deb;
 pub use docker_registry::{Closed, DockerRegistry};
 pub use engines::Daemon;

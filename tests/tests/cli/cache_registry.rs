@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, net::TcpListener, time::Duration};
 
 use reimage_tests::{
-    Closed, DockerRegistry, Ran, TestEnv, free_port,
+    Closed, CraneRegistry, DockerRegistry, Ran, TestEnv, free_port,
     registry::{Fault, Options, Registry},
+    tool,
 };
 
 use crate::cache::{SPEC, Team, moved, ran, text};
@@ -47,6 +48,31 @@ fn a_second_machine_runs_nothing() {
     assert_eq!(ran(&built), ["checks.app", "steps.app"]);
     let there = team.env.file("src/a.txt", "two\n").reimage(["build"]).expect(0);
     assert_eq!(built.out(), there.out());
+}
+
+#[test]
+fn every_registry_is_as_good() {
+    let registry = CraneRegistry::new();
+    let team = team(&registry.host());
+    let first = team.make();
+    assert_eq!((ran(&first).len(), warnings(&first)), (4, vec![]), "{first}");
+    let built = team.second().reimage(["build"]).expect(0);
+    assert_eq!((built.out(), ran(&built)), (first.out(), vec![]));
+    // An image beside it sends no layer: here blobs of all repositories are one.
+    let name = format!("{}/team/app:1", registry.host());
+    let pushed = team.env.reimage(["push", "images.app", &name]).expect(0);
+    assert!(pushed.err().contains(": 2 blobs, "), "{pushed}");
+    tool("crane", ["validate", "--remote", &name]);
+    // What changed is sent, and nothing else is made again.
+    let third = team.second();
+    team.join(&third, true);
+    third.file("src/a.txt", "two\n");
+    let changed = third.reimage(["build"]).expect(0);
+    assert_eq!((ran(&changed), warnings(&changed)), (["checks.app", "steps.app"].map(str::to_owned).to_vec(), vec![]));
+    let fourth = team.second();
+    fourth.file("src/a.txt", "two\n");
+    let built = fourth.reimage(["build"]).expect(0);
+    assert_eq!((built.out(), ran(&built)), (changed.out(), vec![]));
 }
 
 #[test]

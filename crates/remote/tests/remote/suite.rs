@@ -9,7 +9,7 @@ use std::{
 use reimage_castore::{Digest, Sha256};
 use reimage_remote::{Backend, Blob};
 
-use reimage_tests::{Closed, DockerRegistry, registry::Registry};
+use reimage_tests::{Closed, CraneRegistry, DockerRegistry, registry::Registry};
 
 use crate::{
     blob, directory, get, patient, put,
@@ -45,6 +45,11 @@ fn a_repository_of_docker_s_registry() {
     let registry = DockerRegistry::new(Closed { password: true, ..Closed::default() });
     let directory = tempfile::tempdir().expect("a directory");
     suite(&repository_as(&registry.host(), credentials(directory.path(), &registry.host())));
+}
+
+#[test]
+fn a_repository_of_crane_s_registry() {
+    suite(&repository(&CraneRegistry::new().host()));
 }
 
 fn blobs(backend: &dyn Backend) {
