@@ -1,6 +1,7 @@
 //! `Oci`: an image of a registry to stand on. Its layers are unpacked to be seen, and carried as the bytes they are.
 
 use std::{
+    error::Error,
     io::{self, Write as _},
     sync::Arc,
 };
@@ -70,6 +71,16 @@ pub(crate) enum BaseError {
         image: String,
         /// Of the layer.
         media_type: String,
+    },
+    /// A layer that cannot be had, now that somebody reads it.
+    #[error("The layer {} of the base image `{image}` is needed now, and cannot be had", &digest.hex()[..12])]
+    Needed {
+        /// The image.
+        image: String,
+        /// Digest of the layer.
+        digest: Sha256,
+        /// Why.
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The lock's skeleton says something else than the layers.
     #[error(

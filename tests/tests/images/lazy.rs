@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use reimage_castore::read_dir_sorted;
 use reimage_tests::{
-    Deb, DockerRegistry, Mirror, TestEnv, assert_same_files, registry::Registry, tool,
+    Deb, DockerRegistry, Mirror, TestEnv, assert_same_files, is_root, registry::Registry, tool,
 };
 use serde_json::Value;
 
@@ -139,7 +139,9 @@ fn what_lies_upon_it_needs_its_skeleton() {
     );
     assert!(!two.path("app.tar").exists());
     let error = two.reimage(["build", "images.ran"]);
+    let wanted = " of the base image `127.0.0.1:[PORT]/team/base:1` is needed now";
     assert!(error.status != Some(0) && error.err().contains("Step `steps.base`: "), "{error}");
+    assert!(error.err().contains(wanted), "{error}");
     for layer in &layers {
         fs_err::rename(aside(layer), data(&registry, layer)).expect("it is there");
     }
@@ -168,7 +170,14 @@ fn what_lies_upon_it_needs_its_skeleton() {
         let _ = env.reimage(["save", "app:1", "--format", "rootfs-dir", "-o", "files"]).expect(0);
     }
     assert!(layers.iter().all(here));
-    assert_same_files(&two.path("two/blobs"), &one.path("one/blobs"));
+    let blobs = |layout: PathBuf| -> Vec<_> {
+        let blobs = read_dir_sorted(layout.join("blobs/sha256")).expect("it is there");
+        blobs
+            .iter()
+            .map(|blob| (blob.file_name(), fs_err::read(blob.path()).expect("ours")))
+            .collect()
+    };
+    assert!(blobs(two.path("two")) == blobs(one.path("one")), "byte for byte");
     assert_same_files(&two.path("files"), &one.path("files"));
     tool(
         "umoci",
@@ -256,6 +265,33 @@ fn each_verb_brings_what_it_reads() {
     let told = bare.reimage(["lock"]).expect(0).err();
     assert!(told.contains("its skeleton is not pinned: "), "{told}");
     assert_eq!(bare.read("reimage.lock"), without);
+}
+
+#[test]
+fn an_engine_that_has_the_layers_gets_what_is_new() {
+    if !is_root() {
+        // Without subordinate ids podman keeps no owners; the user who runs the tests may have none.
+        return;
+    }
+    let registry = Registry::open();
+    let name = format!("{}/team/base:1", registry.host());
+    push_base(&name);
+    let (one, _) = first(&name);
+    let (variable, value) = one.podman();
+    let load = |env: &TestEnv| {
+        let _ = env.reimage(["build", "images.app"]).expect(0);
+        let mut command = env.command();
+        env.run(command.args(["load", "--to", "podman", "app:1"]).env(variable, &value)).expect(0)
+    };
+    let before = fetched(&registry);
+    let _ = load(&second(&one, &name));
+    assert_eq!(fetched(&registry), before + 3, "podman has nothing yet");
+    let changed = second(&one, &name);
+    changed.file("spec.ncl", app(&name).replace("one\\n", "two\\n"));
+    let loaded = load(&changed);
+    assert_eq!(fetched(&registry), before + 3, "{loaded}");
+    let _ = changed.reimage(["save", "app:1", "-o", "app.tar"]).expect(0);
+    assert_eq!(fetched(&registry), before + 6, "they were not here");
 }
 
 #[test]

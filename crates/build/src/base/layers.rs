@@ -139,7 +139,13 @@ pub(crate) fn bring(
     };
     let (layer, below) = (&layers[at], &layers[..at]);
     let Descriptor { digest, size, .. } = layer.carried.descriptor;
-    let file = fetched(engine, id, oci, pin_of(engine, id)?, (digest, size))?;
+    let file = fetched(engine, id, oci, pin_of(engine, id)?, (digest, size));
+    let file = file.map_err(|error| match error {
+        StepError::Step { source, .. } => {
+            engine.error(id, BaseError::Needed { image: oci.image.clone(), digest, source })
+        }
+        other => other,
+    })?;
     if unpack_upon(engine, id, below, &layer.carried, &file)? == layer.digest {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use reimage_castore::{Amount, Sha256};
-use reimage_oci::{Layout, StoredImage};
+use reimage_oci::{Layout, LayoutError, StoredImage};
 use serde_json::json;
 
 use crate::{
@@ -88,8 +88,14 @@ pub(crate) fn run(args: &LoadArgs, app: &App) -> Result<ExitCode, CommandError> 
             Engine::Docker | Engine::Podman => one_platform(&layout, &image)?.descriptor,
             Engine::Containerd => image.descriptor.clone(),
         };
-        transfer::bring(app, &layout, &wanted, &args.build)?;
-        let loaded = args.load(&layout, &image)?;
+        let loaded = match args.load(&layout, &image) {
+            // The engine does not have a layer that is not here either.
+            Err(error) if matches!(error.source.downcast_ref(), Some(LayoutError::Away { .. })) => {
+                transfer::bring(app, &layout, &wanted, &args.build)?;
+                args.load(&layout, &image)?
+            }
+            loaded => loaded?,
+        };
         args.tell(app, &image, &loaded)?;
     }
     Ok(ExitCode::SUCCESS)

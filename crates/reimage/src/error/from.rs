@@ -123,14 +123,16 @@ impl From<BuildError> for CommandError {
                 let hint = cause::<RegistryError>(&**source).and_then(|error| advice(error).1);
                 let command = Self::wrap(Kind::Environment, error);
                 let command = hint.into_iter().fold(command, Self::hint);
-                command.hint(
-                    "a machine that has it can give it: `reimage save`, or a cache of the team",
-                )
+                command.hint(AWAY)
             }
             BuildError::Steps(steps) => failed(steps),
         }
     }
 }
+
+/// What to do about a layer that nobody has needed so far, where nobody has it.
+const AWAY: &str = "a machine that reaches its registry has it for others: `reimage save`, a cache of the team, or the \
+                    lock bundle that `reimage lock --vendor` writes";
 
 /// Steps that failed: the first in full, of the others their message.
 fn failed(steps: Vec<Arc<StepError>>) -> CommandError {

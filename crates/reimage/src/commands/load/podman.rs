@@ -1,6 +1,6 @@
 //! podman: it reads our layout itself, and of that what it does not have.
 
-use reimage_oci::{Layout, Reference, StoredImage, link_oci_dir};
+use reimage_oci::{Layout, LayoutError, Reference, StoredImage, link_oci_dir};
 
 use super::{Loaded, engine::Engine};
 use crate::error::CommandError;
@@ -12,6 +12,11 @@ const PODMAN: Engine = Engine {
 
 /// Loads an image of one platform.
 pub(super) fn load(layout: &Layout, image: &StoredImage) -> Result<Loaded, CommandError> {
+    let away = layout.away(&image.descriptor)?;
+    if !away.is_empty() {
+        // What goes wrong later is then that it lacks a layer, too.
+        PODMAN.ask(&["info", "--format", "{{.Store.GraphRoot}}"], None)?;
+    }
     let (manifest, _) = layout.manifest(&image.descriptor)?;
     let id = manifest.config.digest;
     let parent = layout.dir().parent().unwrap_or(layout.dir());
@@ -20,7 +25,14 @@ pub(super) fn load(layout: &Layout, image: &StoredImage) -> Result<Loaded, Comma
     let name = format!("reimage-load-{}", std::process::id());
     let unnamed = StoredImage { descriptor: image.descriptor.clone(), names: Vec::new() };
     link_oci_dir(layout, &unnamed, &directory.path().join(&name))?;
-    PODMAN.ask(&["pull", "--quiet", &format!("oci:{name}")], Some(directory.path()))?;
+    let pulled = PODMAN.ask(&["pull", "--quiet", &format!("oci:{name}")], Some(directory.path()));
+    match (pulled, away.into_iter().next()) {
+        (Err(_), Some(away)) => {
+            let dir = layout.dir().to_owned();
+            return Err(LayoutError::Away { dir, away: Box::new(away) }.into());
+        }
+        (pulled, _) => pulled?,
+    };
     let names = image.names.iter().filter_map(|name| name.parse::<Reference>().ok());
     let names: Vec<_> = names.map(|name| name.or_latest().full()).collect();
     let hex = id.hex();
