@@ -1,5 +1,6 @@
 //! The reproducibility matrix: each example, built under everything that must not matter, has one digest.
 
+mod base;
 mod cell;
 mod checkout;
 mod real;
@@ -16,6 +17,7 @@ use crate::{
     setup,
 };
 
+use base::Base;
 use cell::Cell;
 use way::{EACH, TOGETHER};
 
@@ -25,7 +27,10 @@ const REAL: &str = "real";
 /// In how many ways that is built.
 const OF_REAL: usize = 3;
 
-const EXAMPLES: [&str; 5] = ["hello", "distroless", "c-multistage", "python-web", "monorepo"];
+/// An application on an image of a registry.
+const BASE: &str = "base";
+
+const EXAMPLES: [&str; 6] = ["hello", "distroless", "c-multistage", "python-web", "monorepo", BASE];
 
 /// Builds the examples named, else all of them, in every way, and compares.
 pub(crate) fn repro(arguments: &[String]) -> Result<(), String> {
@@ -44,10 +49,11 @@ pub(crate) fn repro(arguments: &[String]) -> Result<(), String> {
     let mut bad = Vec::new();
     let (mut cells, mut skipped) = (0, 0);
     for example in examples {
-        let (source, ways) = if *example == REAL {
-            (real::prepare(&root)?, &TOGETHER[..OF_REAL])
-        } else {
-            (root.join("examples").join(example), ways)
+        let base = (*example == BASE).then(|| Base::new(&root, &reimage.0)).transpose()?;
+        let (source, ways) = match &base {
+            Some(base) => (base.example(), ways),
+            None if *example == REAL => (real::prepare(&root)?, &TOGETHER[..OF_REAL]),
+            None => (root.join("examples").join(example), ways),
         };
         let mut lock = None;
         let mut expected: Option<String> = None;
@@ -78,7 +84,13 @@ pub(crate) fn repro(arguments: &[String]) -> Result<(), String> {
                 bad.push(format!("{example}: {}\n{}", way.name, got.digests));
             }
         }
-        println!("{}", expected.unwrap_or_default().trim_end());
+        let expected = expected.unwrap_or_default();
+        println!("{}", expected.trim_end());
+        if let (Some(base), Some(lock)) = (&base, &lock)
+            && let Err(error) = base.check(&expected, lock)
+        {
+            bad.push(format!("{example}: {error}"));
+        }
     }
     println!("{} passed, {} failed, {skipped} skipped", cells - bad.len(), bad.len());
     if bad.is_empty() { Ok(()) } else { Err(bad.join("\n")) }

@@ -47,7 +47,8 @@ pub(crate) fn tests() -> Result<(), String> {
                 "`{program}` is missing, which tests need; run as root: {GO_BIN} go install {package}"
             ));
         }
-        run("env", &[GO_BIN, "go", "install", package])?;
+        let installed = run("env", &[GO_BIN, "go", "install", package]);
+        installed.map_err(|error| format!("{error}\nIt takes Go 1.25 or later"))?;
     }
     Ok(())
 }

@@ -322,6 +322,46 @@ fn packages_go_upon_a_base_image() {
     assert_eq!(upon.read("all/usr/tool"), "tool");
 }
 
+#[test]
+fn byte_code_of_the_base_stays_as_it_is() {
+    let (registry, theirs) = (DockerRegistry::open(), TestEnv::new());
+    theirs.programs(&["sh", "python3"]).python();
+    let root = theirs.path("root");
+    let root = root.to_str().expect("plain");
+    let import = "import json, email.message";
+    // What it compiles has the times of the sources in it, which are theirs.
+    tool("env", ["-i", &format!("PYTHONHOME={root}/usr"), "/usr/bin/python3", "-c", import]);
+    let app = |tag: &str| {
+        let (archive, name) = (format!("{root}.tar"), format!("{}/python:{tag}", registry.host()));
+        tool("tar", ["-C", root, "--owner=0", "--group=0", "-cf", &archive, "."]);
+        tool("crane", ["append", "--new_layer", &archive, "--new_tag", &name]);
+        let env = TestEnv::new();
+        env.file(
+            "spec.ncl",
+            format!(
+                r#"let re = import "reimage.ncl" in
+{{
+  steps.base | re.Oci = {{ image = "{name}" }},
+  steps.app | re.Run = {{ from = steps.base, script = "python3 -c '{import}; open(\"/app\", \"w\").write(json.__cached__)'" }},
+  images.app | re.Image = {{ layers = [steps.app], tags = ["app:1"] }},
+}} | re.Spec
+"#
+            ),
+        );
+        let _ = env.reimage(["build"]).expect(0);
+        let raw = manifest(&env, "app:1", "app");
+        let digest = raw["layers"][1]["digest"].as_str().expect("a second layer").to_owned();
+        let layer = env.path("app/blobs/sha256").join(digest.trim_start_matches("sha256:"));
+        tool("tar", ["-tzf", layer.to_str().expect("plain")])
+    };
+    let files = app("1");
+    assert_eq!(files, "app\n");
+    // Where the sources are younger than it, Python compiles them again.
+    tool("find", [root, "-name", "*.py", "-exec", "touch", "-d", "2030-01-01", "{}", "+"]);
+    let files = app("2");
+    assert!(files.contains("json/__pycache__/"), "{files}");
+}
+
 /// `sha256:HEX` of some bytes.
 fn digest_of(bytes: &[u8]) -> String {
     reimage_castore::Sha256::of(bytes).to_string()
