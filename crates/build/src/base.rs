@@ -2,7 +2,8 @@
 
 use std::{
     error::Error,
-    io::{self, Write as _},
+    fs::File,
+    io::{self, Seek as _, Write as _},
     sync::Arc,
 };
 
@@ -166,7 +167,7 @@ pub(crate) fn fetched(
         all(engine, id, oci, pin, engine.base(id))?;
     }
     by_digest(engine, id, sha256, |file| {
-        if engine.cached_blob((sha256, size), file)? {
+        if from_images(engine, (sha256, size), file)? || engine.cached_blob((sha256, size), file)? {
             return Ok(());
         }
         let (from, _) = repository(engine, oci)?;
@@ -179,6 +180,24 @@ pub(crate) fn fetched(
         from.fetch(sha256, size, file, &|_, done, total| progress(done, Some(total)))?;
         Ok(())
     })
+}
+
+/// Writes a blob that the image store has to `into`; one that is damaged is as none.
+fn from_images(
+    engine: &Engine<'_>,
+    (sha256, size): (Sha256, u64),
+    into: &mut File,
+) -> io::Result<bool> {
+    let Ok(mut blob) = engine.context.layout.open_blob(sha256, size) else { return Ok(false) };
+    // An earlier run may have begun it.
+    into.set_len(0)?;
+    into.rewind()?;
+    let copied = io::copy(&mut blob, into).is_ok();
+    if !copied {
+        into.set_len(0)?;
+        into.rewind()?;
+    }
+    Ok(copied)
 }
 
 /// Reads manifest and configuration of a pinned image.

@@ -55,7 +55,13 @@ pub fn pull(
         let manifest = Manifest::parse(descriptor.digest, bytes)?;
         blobs.extend(manifest.blobs().map(|blob| (blob.digest, blob.size)));
     }
-    let missing = blobs.into_iter().filter(|(digest, size)| !session.layout().has(*digest, *size));
+    let to = session.layout();
+    let is_there = |digest, size| match from {
+        Source::Repository(_) => to.has(digest, size),
+        // What is elsewhere for both of them may stay there.
+        Source::Layout(_) => to.has_or_knows(digest, size),
+    };
+    let missing = blobs.into_iter().filter(|(digest, size)| !is_there(*digest, *size));
     let mut missing: Vec<_> = missing.collect();
     missing.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     parallel(from.parallel(), &missing, |(digest, size)| {

@@ -210,10 +210,11 @@ fn each_verb_brings_what_it_reads() {
     };
     let elsewhere = format!("{}/app:1", other.host());
     let here = format!("docker://{}/copied:1", registry.host());
-    let verbs: [(&[&str], usize); 8] = [
+    let verbs: [(&[&str], usize); 9] = [
         (&["run", "app:1"], 3),
         (&["copy", "app:1", "oci:layout:app:1"], 3),
         (&["copy", "app:1", &here], 0),
+        (&["copy", "app:1", "app:2"], 0),
         (&["push", "app:1", &elsewhere], 3),
         // The uppermost only links to what is below it.
         (&["build", "images.ran"], 2),
@@ -231,6 +232,7 @@ fn each_verb_brings_what_it_reads() {
         }
         // Each comes once.
         let _ = env.reimage(["save", "app:1", "-o", "app.tar"]).expect(0);
+        let _ = env.reimage(["build", "images.ran"]).expect(0);
         at += 3;
         assert_eq!(fetched(&registry), at, "{verb:?}");
     }

@@ -115,7 +115,7 @@ pub(crate) fn run(args: &CopyArgs, app: &App) -> Result<ExitCode, CommandError> 
         place => {
             let Held { layout, image, _directory } = hold(app, place)?;
             transfer::may_leave(&layout, &image.descriptor)?;
-            if matches!(place, Place::Here(_)) && !matches!(args.to, Place::Registry(_)) {
+            if let (Place::Here(_), Place::Files(..)) = (place, &args.to) {
                 transfer::bring(app, &layout, &image.descriptor, &BuildFlags::default())?;
             }
             let bytes = layout.read_document(&image.descriptor)?;
