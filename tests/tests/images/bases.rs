@@ -357,7 +357,10 @@ fn byte_code_of_the_base_stays_as_it_is() {
     let files = app("1");
     assert_eq!(files, "app\n");
     // Where the sources are younger than it, Python compiles them again.
-    tool("find", [root, "-name", "*.py", "-exec", "touch", "-d", "2030-01-01", "{}", "+"]);
+    tool(
+        "find",
+        [root, "-type", "f", "-name", "*.py", "-exec", "touch", "-d", "2030-01-01", "{}", "+"],
+    );
     let files = app("2");
     assert!(files.contains("json/__pycache__/"), "{files}");
 }
