@@ -14,7 +14,7 @@ fn a_web_app() {
     Next:
       reimage build                            build it; the first time this writes reimage.lock
       reimage run images.work --network host   run it, without docker
-      reimage save images.work | docker load   hand it to docker or podman
+      reimage load --to docker images.work     or podman, or containerd
     ");
     assert!(env.read("spec.ncl").contains(r#"packages = ["python3", "python3-flask", "python3-redis", "gunicorn"]"#));
 }
@@ -28,7 +28,7 @@ fn another_directory() {
     Next:
       reimage build services/shop#                           build it; the first time this writes reimage.lock
       reimage run services/shop#images.shop --network host   run it, without docker
-      reimage save services/shop#images.shop | docker load   hand it to docker or podman
+      reimage load --to docker services/shop#images.shop     or podman, or containerd
     ");
 }
 

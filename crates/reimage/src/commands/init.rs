@@ -77,7 +77,7 @@ pub(crate) fn run(args: &InitArgs, app: &App) -> Result<ExitCode, CommandError> 
     let commands = [
         (build, "build it; the first time this writes reimage.lock"),
         (format!("reimage run {prefix}{target}{}", draft.run_flags()), "run it, without docker"),
-        (format!("reimage save {prefix}{target} | docker load"), "hand it to docker or podman"),
+        (format!("reimage load --to docker {prefix}{target}"), "or podman, or containerd"),
     ];
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or(0);
     app.ui.line("Next:")?;
