@@ -66,6 +66,7 @@ fn fetch(
             return Ok(download.commit()?);
         }
     }
+    let image = image.as_ref().ok_or("No cache that is used here has it any more")?;
     let name: Reference = image.parse()?;
     let from = context.sources.registry().repository(name.registry(), name.path());
     let what = format!("{image} {}", &digest.hex()[..12]);

@@ -326,7 +326,7 @@ pub(crate) fn carry(
     let StepKind::Oci(oci) = &engine.plan.step(id).kind else {
         unreachable!("only layers of an `Oci` step are carried")
     };
-    let away = Away { digest, size, image: oci.image.clone() };
+    let away = Away { digest, size, image: Some(oci.image.clone()) };
     session.note(&away).map_err(|e| engine.error(id, e))?;
     if session.layout().has(digest, size) {
         return Ok(());

@@ -56,10 +56,22 @@ pub struct Context<'a> {
     pub memory: u64,
     /// The present time: whether an index has expired. It enters nothing else.
     pub now: SystemTime,
+    /// What becomes of images.
+    pub purpose: Purpose,
     /// A cache of the team: results may come from it, and go to it.
     pub cache: Option<&'a reimage_remote::Cache>,
     /// Who hears what happens; called from any thread.
     pub events: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What becomes of the images that a build makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// They are to be here, whole.
+    #[default]
+    Keep,
+    /// They are only sent on: a layer that a cache has stays there.
+    SendOn,
 }
 
 /// What a build made.
@@ -281,7 +293,7 @@ fn remembered(context: &Context<'_>, key: &Digest) -> Result<Option<TargetOutput
             Err(error) if error.is_miss().is_some() => false,
             there => there?,
         },
-        TargetOutput::Image(image) => image::is_there(context.layout, image)?,
+        TargetOutput::Image(image) => image::is_there(context, image)?,
     };
     Ok(there.then_some(output))
 }

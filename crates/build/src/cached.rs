@@ -23,7 +23,7 @@ use crate::{
     StepError,
     base::{self, BaseLayer},
     baseline::FILE_TIME,
-    build::{Context, ImageRecord, TargetOutput},
+    build::{Context, ImageRecord, Purpose, TargetOutput},
     engine::{Engine, Made},
     image,
 };
@@ -340,7 +340,7 @@ impl Engine<'_> {
         };
         let LayerSaid { profile, blob, diff_id } = cache.find::<LayerSaid>(key, needed)?;
         let profile = Profile::ALL.into_iter().find(|known| known.name() == profile)?;
-        take_blob(cache, session, blob)?;
+        take_blob(self.context, cache, session, blob)?;
         Some(PackedLayer { profile, digest: blob.digest, size: blob.size, diff_id })
     }
 }
@@ -348,7 +348,11 @@ impl Engine<'_> {
 /// What a cache says that a whole target came to be, with all of it here.
 pub(crate) fn target(context: &Context<'_>, key: &Digest) -> Option<TargetOutput> {
     let cache = taken_from(context)?;
-    match cache.find::<TargetSaid>(key, |_| Vec::new())? {
+    // What stays there must be there.
+    let needed = |said: &TargetSaid| {
+        if context.purpose == Purpose::SendOn { said.blobs() } else { Vec::new() }
+    };
+    match cache.find::<TargetSaid>(key, needed)? {
         TargetSaid::Passed => Some(TargetOutput::Passed),
         TargetSaid::Tree { digest, value, packs: blobs } => {
             if !take_value(context.store, cache, digest, value) {
@@ -367,7 +371,7 @@ pub(crate) fn target(context: &Context<'_>, key: &Digest) -> Option<TargetOutput
         }
         TargetSaid::Image { image, documents, layers, away } => {
             let session = context.layout.session().ok()?;
-            let took = |blob: Blob| take_blob(cache, &session, blob).is_some();
+            let took = |blob: Blob| take_blob(context, cache, &session, blob).is_some();
             if !layers.into_par_iter().all(took) {
                 return None;
             }
@@ -380,7 +384,7 @@ pub(crate) fn target(context: &Context<'_>, key: &Digest) -> Option<TargetOutput
                 session.add_blob(digest, bytes.len() as u64, bytes).ok()?;
             }
             drop(session);
-            let whole = image::is_there(context.layout, &image).ok()?;
+            let whole = image::is_there(context, &image).ok()?;
             whole.then_some(TargetOutput::Image(image))
         }
     }
@@ -425,12 +429,20 @@ fn read_layer(store: &Store, contents: &[Content], layer: impl Read) -> io::Resu
     Ok(())
 }
 
-fn take_blob(cache: &Cache, session: &oci::Session, blob: Blob) -> Option<()> {
-    if !session.layout().has(blob.digest, blob.size) {
-        let file = cache.get(blob)?;
-        session.add_blob(blob.digest, blob.size, file).ok()?;
+/// Brings a layer into the layout, or a note of it where the image is only sent on.
+fn take_blob(
+    context: &Context<'_>,
+    cache: &Cache,
+    session: &oci::Session,
+    Blob { digest, size }: Blob,
+) -> Option<()> {
+    if session.layout().has(digest, size) {
+        return Some(());
     }
-    Some(())
+    if context.purpose == Purpose::SendOn {
+        return session.note(&Away { digest, size, image: None }).ok();
+    }
+    session.add_blob(digest, size, cache.get(Blob { digest, size })?).ok()
 }
 
 /// Where it is remembered what a cache said of a step.

@@ -24,19 +24,23 @@ pub enum BuildError {
     /// The lock bundle failed.
     #[error(transparent)]
     Bundle(#[from] reimage_fetch::BundleError),
-    /// A layer of a base image that nobody has needed so far.
-    #[error("The layer {} of the base image `{image}` is needed now, and cannot be had", &digest.hex()[..12])]
+    /// A layer of a base image, or from a cache, that nobody has needed so far.
+    #[error("The layer {} of {} is needed now, and cannot be had", &digest.hex()[..12], whose(image.as_deref()))]
     Away {
         /// Its digest.
         digest: Sha256,
-        /// The image, as people write it.
-        image: String,
+        /// The base image, as people write it; none: a cache had it.
+        image: Option<String>,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The image store failed.
     #[error(transparent)]
     Layout(#[from] reimage_oci::LayoutError),
+}
+
+fn whose(image: Option<&str>) -> String {
+    image.map_or_else(|| "a cache".to_owned(), |image| format!("the base image `{image}`"))
 }
 
 impl BuildError {

@@ -7,9 +7,9 @@ use std::{
 };
 
 use rayon::prelude::*;
-use reimage_castore::{Digest, View};
+use reimage_castore::{Digest, Sha256, View};
 use reimage_oci::{
-    self as oci, Descriptor, ImageLayer, LayerContent, Layout, LayoutError, Profile, Reference,
+    self as oci, Descriptor, ImageLayer, LayerContent, LayoutError, Profile, Reference,
     ReferenceError,
 };
 use reimage_plan::{self as plan, Compression, Image, Plan, Platform, StepId, StepKind};
@@ -17,7 +17,7 @@ use reimage_plan::{self as plan, Compression, Image, Plan, Platform, StepId, Ste
 use crate::{
     StepError, base,
     baseline::FILE_TIME,
-    build::ImageRecord,
+    build::{Context, ImageRecord, Purpose},
     conditions::{made_of, real, words},
     engine::Engine,
     history, secrets,
@@ -164,7 +164,9 @@ fn pack(
     }
     let found = contents.par_iter().map(|content| {
         let (key, _) = content.as_ref()?;
-        match session.remembered(*key) {
+        let context = engine.context;
+        let here = session.remembered(*key);
+        match here.filter(|p| is_whole(context, p.digest, p.size)) {
             None => engine.cached_layer(session, key).map(|packed| (packed, true)),
             here => here.map(|packed| (packed, false)),
         }
@@ -179,8 +181,12 @@ fn pack(
             all.push(ImageLayer::Carried(carried));
             continue;
         };
-        if let Some((packed, true)) = found {
-            session.remember(key, &packed)?;
+        if let Some((packed, cached)) = found {
+            if cached {
+                session.remember(key, &packed)?;
+            } else if session.layout().has(packed.digest, packed.size) {
+                engine.give_layer(session.layout(), layer, key, packed);
+            }
             all.push(ImageLayer::Packed { packed, created_by });
             continue;
         }
@@ -189,9 +195,7 @@ fn pack(
             let size = sizes.get(digest).copied().ok_or(io::ErrorKind::NotFound)?;
             engine.store().reader(digest, size).map_err(io::Error::other)
         };
-        if found.is_none() {
-            engine.need(layer.diff.blobs())?;
-        }
+        engine.need(layer.diff.blobs())?;
         let packed = session.pack(&content, profile, FILE_TIME, open)?;
         engine.give_layer(session.layout(), layer, key, packed);
         all.push(ImageLayer::Packed { packed, created_by });
@@ -203,9 +207,18 @@ fn names(tags: &[String]) -> Result<Vec<Reference>, ReferenceError> {
     tags.iter().map(|tag| tag.parse()).collect()
 }
 
+/// Whether a layer is here, or can be brought for as long as its image can; of an image that is only sent on a cache may
+/// have it, too.
+fn is_whole(context: &Context<'_>, digest: Sha256, size: u64) -> bool {
+    let noted = || context.layout.noted(digest, size);
+    context.layout.has(digest, size)
+        || noted().is_some_and(|away| context.purpose == Purpose::SendOn || away.image.is_some())
+}
+
 /// Whether an image that was made before is still whole in the layout; then it gets its tags again, for another
 /// build may have taken them.
-pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, LayoutError> {
+pub(crate) fn is_there(context: &Context<'_>, image: &ImageRecord) -> Result<bool, LayoutError> {
+    let layout = context.layout;
     let descriptor = image.descriptor();
     // A document that cannot be read is as none: the image is made again.
     let Ok(documents) = layout.walk(&descriptor) else { return Ok(false) };
@@ -216,7 +229,7 @@ pub(crate) fn is_there(layout: &Layout, image: &ImageRecord) -> Result<bool, Lay
         let Ok((manifest, _)) = layout.manifest(document) else { return Ok(false) };
         let (config, layers) = (&manifest.config, &manifest.layers);
         if !layout.has(config.digest, config.size)
-            || !layers.iter().all(|layer| layout.has_or_knows(layer.digest, layer.size))
+            || !layers.iter().all(|layer| is_whole(context, layer.digest, layer.size))
         {
             return Ok(false);
         }

@@ -37,7 +37,9 @@ mod vendor;
 
 pub use away::bring;
 pub use baseline::{FILE_TIME, VERSION as BASELINE};
-pub use build::{BuildRecord, Context, ImageRecord, StepRecord, TargetOutput, TargetRecord, build};
+pub use build::{
+    BuildRecord, Context, ImageRecord, Purpose, StepRecord, TargetOutput, TargetRecord, build,
+};
 pub use conditions::{Real, as_a_step};
 pub use enter::{Entered, Instead, enter, enter_stored, log};
 pub use error::{BuildError, StepError};

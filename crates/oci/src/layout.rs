@@ -106,9 +106,7 @@ pub enum LayoutError {
         digest: Sha256,
     },
     /// A layer that is elsewhere: nobody has needed its bytes here yet.
-    #[error(
-        "The layer {} of the base image `{}` is not in the image layout {} yet", away.digest, away.image, dir.display()
-    )]
+    #[error("The layer {} is not in the image layout {} yet", away.digest, dir.display())]
     Away {
         /// The layout.
         dir: PathBuf,

@@ -272,7 +272,7 @@ impl Source<'_> {
     /// The path of a repository of the same registry that is known to have this blob.
     fn kept_by(&self, blob: &Descriptor, to: &Repository<'_>) -> Option<String> {
         let Self::Layout(layout) = self else { return None };
-        let image = layout.noted(blob.digest, blob.size)?.image.parse::<Reference>().ok()?;
+        let image = layout.noted(blob.digest, blob.size)?.image?.parse::<Reference>().ok()?;
         (image.registry() == to.registry_name()).then(|| image.path().to_owned())
     }
 

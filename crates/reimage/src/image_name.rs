@@ -1,7 +1,7 @@
 //! Images as people name them: a target of a spec, which is built first, or what is in the image store.
 
 use clap::Args;
-use reimage_build::{TargetOutput, build};
+use reimage_build::{Purpose, TargetOutput, build};
 use reimage_oci::{Descriptor, Layout, LayoutError, Reference, StoredImage};
 use reimage_spec::{Name, NameError};
 
@@ -58,6 +58,11 @@ impl ImageArgs {
     pub(crate) fn find(&self, app: &App) -> Result<Here, CommandError> {
         find_or_build(app, &self.name, &self.overrides, &self.build)
     }
+
+    /// The same of an image that is only sent on: what a cache has of it need not come.
+    pub(crate) fn find_to_send(&self, app: &App) -> Result<Here, CommandError> {
+        build_or_find(app, &self.name, &self.overrides, &self.build, Purpose::SendOn)
+    }
 }
 
 /// Builds what `name` says if it is a target; finds it.
@@ -67,12 +72,23 @@ pub(crate) fn find_or_build(
     overrides: &Overrides,
     flags: &BuildFlags,
 ) -> Result<Here, CommandError> {
+    build_or_find(app, name, overrides, flags, Purpose::Keep)
+}
+
+fn build_or_find(
+    app: &App,
+    name: &str,
+    overrides: &Overrides,
+    flags: &BuildFlags,
+    purpose: Purpose,
+) -> Result<Here, CommandError> {
     if !is_target(name) {
         let layout = app.layout()?;
         let image = find_or_target(&layout, name)?;
         return Ok(Here { layout, image });
     }
-    let session = Session::open(app, flags)?;
+    let mut session = Session::open(app, flags)?;
+    session.purpose = purpose;
     let plan = session.plan_of_one(&SpecArgs::one(name, overrides))?;
     let record = session.during(|context| build(&plan, context))?;
     let target = &record.targets[0];

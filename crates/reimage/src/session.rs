@@ -3,7 +3,7 @@
 use std::{cell::RefCell, path::Path};
 
 use clap::Args;
-use reimage_build::{Context, Event};
+use reimage_build::{Context, Event, Purpose};
 use reimage_castore::Store;
 use reimage_fetch::{Bundle, Sources, SourcesConfig, debian::DebianConfig};
 use reimage_oci::Layout;
@@ -53,6 +53,8 @@ pub(crate) struct Session<'a> {
     memory: u64,
     /// Run every step of the targets again, and compare.
     pub(crate) twice: bool,
+    /// What becomes of images.
+    pub(crate) purpose: Purpose,
     /// A store whose pinned sources may be used, and nothing else of it.
     sources_of: Option<Store>,
     /// What a team shares; it goes before the store, in which its temporary files lie.
@@ -85,6 +87,7 @@ impl<'a> Session<'a> {
             degraded,
             memory,
             twice: false,
+            purpose: Purpose::default(),
             sources_of: None,
             store,
             layout,
@@ -143,6 +146,7 @@ impl<'a> Session<'a> {
                 jobs: self.jobs,
                 keep_going: self.keep_going,
                 twice: self.twice,
+                purpose: self.purpose,
                 rebuild: self.sources_of.as_ref(),
                 degraded: self.degraded,
                 memory: self.memory,

@@ -110,6 +110,58 @@ fn a_target_is_one_look_up_and_a_push_moves_no_layer() {
 }
 
 #[test]
+fn what_is_only_pushed_on_stays_in_the_cache() {
+    let registry = Registry::open();
+    let team = team(&registry.host());
+    let _ = team.make();
+    let name = format!("{}/team/app:1", registry.host());
+    let of_layers = |env: &TestEnv, command: [&str; 3]| {
+        let before = registry.requests().len();
+        let ran = env.reimage(command).expect(0);
+        let requests = registry.requests().split_off(before);
+        let manifest = env.reimage(["inspect", "app:1"]).expect(0).out();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).expect("JSON");
+        let layers = manifest["manifest"]["layers"].as_array().expect("a list");
+        let layers: Vec<_> = layers.iter().map(|l| l["digest"].as_str().expect("text")).collect();
+        let got = requests.iter().filter(|request| {
+            request.starts_with("GET ") && layers.iter().any(|layer| request.ends_with(layer))
+        });
+        (got.count(), ran)
+    };
+    // Nothing changed; and a layer more.
+    let second = team.second();
+    let (got, pushed) = of_layers(&second, ["push", "images.app", &name]);
+    assert_eq!((got, pushed.out()), (0, team.env.reimage(["push", "images.app", &name]).out()));
+    let third = team.second();
+    let more = SPEC.replace("[steps.app]", "[steps.app, steps.more]");
+    let more = more.replace("steps = {", "steps = { more | re.Files = { files.\"/more\" = \"\" },");
+    third.file("spec.ncl", &more);
+    let (got, pushed) = of_layers(&third, ["push", "images.app", &name]);
+    assert_eq!((got, ran(&pushed)), (0, vec![]));
+    team.env.file("spec.ncl", &more);
+    assert_eq!(pushed.out(), team.env.reimage(["push", "images.app", &name]).out());
+    let verified = third.reimage(["cache", "verify"]).expect(0);
+    assert!(verified.out().contains("all good"), "{verified}");
+    // What needs the bytes gets them, and runs nothing.
+    let elsewhere = Registry::open();
+    let name = format!("{}/team/app:1", elsewhere.host());
+    let (got, again) = of_layers(&third, ["push", "images.app", &name]);
+    assert_eq!((got, ran(&again)), (3, vec![]), "{again}");
+    let (got, built) = of_layers(&second, ["build", "images.app", "--quiet"]);
+    assert_eq!((got, ran(&built)), (3, vec![]), "{built}");
+    // What the cache has lost by then is made again.
+    let fourth = team.second();
+    fourth.file("spec.ncl", &more);
+    let name = format!("{}/team/app:1", registry.host());
+    let _ = fourth.reimage(["push", "images.app", &name]).expect(0);
+    registry.state().blobs.retain(|(repository, _), _| repository != "team/cache");
+    let elsewhere = Registry::open();
+    let name = format!("{}/team/app:1", elsewhere.host());
+    let made = fourth.reimage(["push", "images.app", &name]).expect(0);
+    assert_eq!((made.out().split(' ').nth(1), ran(&made).len()), (pushed.out().split(' ').nth(1), 2));
+}
+
+#[test]
 fn a_registry_that_wants_to_know_who_we_are() {
     let registry = DockerRegistry::new(Closed { password: true, ..Closed::default() });
     let team = team(&registry.host());

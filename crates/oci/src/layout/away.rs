@@ -21,8 +21,10 @@ pub struct Away {
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
-    /// An image that has it, as people write its name: a registry and a repository follow from that.
-    pub image: String,
+    /// An image that has it, as people write its name: a registry and a repository follow from that. None: a cache of
+    /// the team had it, and may lose it any day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 impl Layout {
@@ -32,7 +34,8 @@ impl Layout {
         let bytes = read_file(&self.own(&note_name(digest)), MAX_NOTE).ok()?;
         let away: Away = serde_json::from_slice(&bytes).ok()?;
         let fits = (away.digest, away.size) == (digest, size);
-        (fits && away.image.parse::<Reference>().is_ok()).then_some(away)
+        let named = away.image.as_ref().is_none_or(|image| image.parse::<Reference>().is_ok());
+        (fits && named).then_some(away)
     }
 
     /// Whether a blob of this digest and size is here, or can be brought.
@@ -57,10 +60,12 @@ impl Layout {
 }
 
 impl Session {
-    /// Notes where a layer can be had, whether it is here or not.
+    /// Notes where a layer can be had, whether it is here or not; that an image has it counts for more than that a cache
+    /// had it.
     pub fn note(&self, away: &Away) -> Result<(), LayoutError> {
         let layout = self.layout();
-        if layout.noted(away.digest, away.size).as_ref() == Some(away) {
+        let there = layout.noted(away.digest, away.size);
+        if there.is_some_and(|there| away.image.is_none() || there == *away) {
             return Ok(());
         }
         fs::create_dir_all(layout.own("away")).map_err(|e| layout.io(e))?;

@@ -141,7 +141,8 @@ impl Session {
         open: impl Fn(&Digest) -> io::Result<R>,
     ) -> Result<PackedLayer, LayoutError> {
         let key = layer.key(profile, file_time);
-        if let Some(packed) = self.remembered(key) {
+        let there = |packed: &PackedLayer| self.layout.has(packed.digest, packed.size);
+        if let Some(packed) = self.remembered(key).filter(there) {
             return Ok(packed);
         }
         let mut writer = self.new_blob()?;
@@ -169,7 +170,7 @@ impl Session {
         writer.commit(digest)
     }
 
-    /// What the layer of this key was packed to, if its blob is there.
+    /// What the layer of this key was packed to; its blob may be gone by now.
     pub fn remembered(&self, key: Digest) -> Option<PackedLayer> {
         // A memo that cannot be read is as none: it only saves work.
         let bytes = fs::read(self.layout.own(&memo_name(key))).ok()?;
@@ -177,7 +178,7 @@ impl Session {
         let profile = Profile::ALL.into_iter().find(|p| p.name() == profile)?;
         let packed = PackedLayer { profile, digest, size, diff_id };
         let intact = Memo::new(key, &packed).check == check;
-        (intact && self.layout.has(digest, size)).then_some(packed)
+        intact.then_some(packed)
     }
 
     /// A directory for what is not a blob yet; gone when dropped.

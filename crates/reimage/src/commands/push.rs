@@ -3,16 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use reimage_build::BuildError;
 use reimage_oci::Reference;
 use reimage_registry::{Platforms, Source};
 
 use crate::{
     app::App,
-    caches,
     cli::FormatArgs,
     error::CommandError,
     image_name::{self, ImageArgs},
-    network, transfer,
+    network,
+    session::BuildFlags,
+    transfer,
 };
 
 /// Send an image to a registry
@@ -43,13 +45,15 @@ pub(crate) struct PushArgs {
 pub(crate) fn run(args: &PushArgs, app: &App) -> Result<ExitCode, CommandError> {
     let to = args.to.iter().map(|name| name.parse::<Reference>());
     let mut to = to.map(|name| name.map(Reference::or_latest)).collect::<Result<Vec<_>, _>>()?;
-    let config = app.config()?;
+    let BuildFlags { sources, caches, .. } = &args.image.build;
+    let config = app.config_with(None, sources, caches)?;
     let registry = network::registry(app, &config)?;
-    let here = args.image.find(app)?;
+    let here = args.image.find_to_send(app)?;
     transfer::may_leave(&here.layout, &here.image.descriptor)?;
     // A cache has the layers of what was built with it.
     let names = here.image.names.iter().filter_map(|name| name.parse().ok());
-    let known: Vec<Reference> = caches::repositories(&config).into_iter().chain(names).collect();
+    let known: Vec<Reference> =
+        crate::caches::repositories(&config).into_iter().chain(names).collect();
     if to.is_empty() {
         to = match args.image.name.parse::<Reference>() {
             Ok(name) if !image_name::is_target(&args.image.name) => vec![name.or_latest()],
@@ -60,7 +64,18 @@ pub(crate) fn run(args: &PushArgs, app: &App) -> Result<ExitCode, CommandError> 
     let image = &here.image.descriptor;
     let (platforms, flags) = (&Platforms::All, &args.image.build);
     let pushing = transfer::Pushing { source, image, platforms, known: &known, flags };
-    let pushed = pushing.to(app, &registry, &to)?;
+    let pushed = match pushing.to(app, &registry, &to) {
+        // A cache has lost what it was believed to have: now all of it is made here.
+        Err(error) if image_name::is_target(&args.image.name) && is_away(&error) => {
+            args.image.find(app)?;
+            pushing.to(app, &registry, &to)?
+        }
+        pushed => pushed?,
+    };
     transfer::print(app, &pushed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn is_away(error: &CommandError) -> bool {
+    matches!(error.source.downcast_ref(), Some(BuildError::Away { image: None, .. }))
 }

@@ -119,6 +119,8 @@ impl From<BuildError> for CommandError {
             BuildError::Store(error) => error.into(),
             BuildError::Layout(error) => error.into(),
             BuildError::Bundle(error) => Self::wrap(Kind::Environment, error),
+            BuildError::Away { image: None, .. } => Self::wrap(Kind::Environment, error)
+                .hint("build it again, or name the cache that it was built with"),
             BuildError::Away { ref source, .. } => {
                 let hint = cause::<RegistryError>(&**source).and_then(|error| advice(error).1);
                 let command = Self::wrap(Kind::Environment, error);
