@@ -7,6 +7,8 @@ mod debian;
 mod determinism;
 mod layer;
 pub(crate) mod packages;
+mod push;
+mod registry;
 mod timing;
 
 use std::{
@@ -25,8 +27,13 @@ use crate::{
 };
 
 /// Programs that are measured beside ours, each with the Debian package that has it.
-const PEERS: [(&str, &str); 3] =
-    [("bwrap", "bubblewrap"), ("mmdebstrap", "mmdebstrap"), ("skopeo", "skopeo")];
+const PEERS: [(&str, &str); 5] = [
+    ("buildah", "buildah"),
+    ("bwrap", "bubblewrap"),
+    ("docker-registry", "docker-registry"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("skopeo", "skopeo"),
+];
 
 /// The suite that the benchmarks build of: the machine's own, as its apt has the packages.
 pub(crate) const SUITE: &str = "bookworm";
@@ -38,17 +45,18 @@ type Measure = fn(&Bench) -> Result<Vec<Row>, String>;
 pub(crate) fn bench(names: &[String]) -> Result<(), String> {
     setup::install(&PEERS)?;
     let bench = Bench::new()?;
-    let all: [(&str, Measure); 5] = [
+    let all: [(&str, Measure); 6] = [
         ("app", app::app),
         ("debian", debian::debian),
         ("chain", chain::chain),
         ("layer", layer::layer),
+        ("push", push::push),
         ("determinism", determinism::determinism),
     ];
     for name in names {
         if name != "start" && all.iter().all(|(known, _)| known != name) {
             return Err(format!(
-                "No benchmark `{name}`: app, debian, chain, layer, determinism, start"
+                "No benchmark `{name}`: app, debian, chain, layer, push, determinism, start"
             ));
         }
     }

@@ -45,7 +45,7 @@ impl Profile {
     }
 
     /// Bytes of content in each frame but the last.
-    pub(crate) const fn frame(self) -> usize {
+    pub const fn frame(self) -> usize {
         match self {
             Self::Gzip1 | Self::Plain => 1 << 20,
             Self::Zstd1 => 4 << 20,
@@ -53,7 +53,7 @@ impl Profile {
     }
 
     /// Encodes one frame into `out`, replacing what it holds.
-    pub(crate) fn encode(self, content: &[u8], out: &mut Vec<u8>) {
+    pub fn encode(self, content: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Gzip1 => gzip(content, out),
             Self::Zstd1 => zstd(content, out),

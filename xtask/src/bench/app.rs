@@ -38,10 +38,7 @@ pub(super) fn app(bench: &Bench) -> Result<Vec<Row>, String> {
 "#
     );
     write(&project.join("spec.ncl"), &spec)?;
-    for number in 0..FILES {
-        let (name, text) = file(number);
-        write(&project.join("app").join(name), &text)?;
-    }
+    application(&project.join("app"))?;
     let us = Us { bench, store: bench.at("stores/app")?, project };
     let peer = Peer::start(&us)?;
     let mut rows = no_op(&us, peer.as_ref())?;
@@ -165,7 +162,7 @@ struct Peer {
 
 impl Peer {
     fn start(us: &Us<'_>) -> Result<Option<Self>, String> {
-        let Some(daemon) = Buildkit::start(&us.bench.directory.join("buildkit"))? else {
+        let Some(daemon) = Buildkit::start(&us.bench.directory.join("buildkit"), None)? else {
             return Ok(None);
         };
         let base = us.project.join("base");
@@ -182,9 +179,17 @@ impl Peer {
     fn build(&self, made: Made) -> Result<String, String> {
         let dockerfile = self.context.with_file_name("docker");
         let archive = self.context.with_file_name("docker.tar");
-        let archive = matches!(made, Made::Image).then_some(archive.as_path());
-        self.daemon.build(&dockerfile, &self.context, &self.base, archive)
+        let mut arguments = self.base.arguments();
+        if matches!(made, Made::Image) {
+            arguments.push(format!("--output=type=oci,dest={}", archive.display()));
+        }
+        self.daemon.build(&dockerfile, &self.context, &arguments)
     }
+}
+
+/// Writes all the files.
+pub(super) fn application(directory: &Path) -> Result<(), String> {
+    (0..FILES).map(file).try_for_each(|(name, text)| write(&directory.join(name), &text))
 }
 
 /// The file of this number: one in five a module of Python, the others data, 8 kB each.

@@ -35,6 +35,14 @@ impl Base {
         let digest = index["manifests"][0]["digest"].as_str().ok_or("A layout without image")?;
         Ok(Self { layout: layout.to_owned(), digest: digest.to_owned() })
     }
+
+    /// What says that `base` in a Dockerfile is this.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        vec![
+            format!("--oci-layout=base={}", self.layout.display()),
+            format!("--opt=context:base=oci-layout://base@{}", self.digest),
+        ]
+    }
 }
 
 impl Buildkit {
@@ -44,18 +52,24 @@ impl Buildkit {
         output("buildkitd", &["--version"]).ok()
     }
 
-    /// Starts one that keeps everything in `directory`, if this machine has it.
-    pub(super) fn start(directory: &Path) -> Result<Option<Self>, String> {
+    /// Starts one that keeps everything in `directory`, if this machine has it. It speaks to `registry` without
+    /// encryption.
+    pub(super) fn start(directory: &Path, registry: Option<&str>) -> Result<Option<Self>, String> {
         if Self::version().is_none() {
             println!("No BuildKit here (buildkitd, buildctl, runc): its rows are left out");
             return Ok(None);
         }
         remove(directory)?;
         fs::create_dir_all(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        let config = directory.join("buildkitd.toml");
+        let plain = registry.map(|host| format!("[registry.\"{host}\"]\nhttp = true\n"));
+        fs::write(&config, plain.unwrap_or_default()).map_err(|e| e.to_string())?;
         // In mounts of its own, which go with it.
         let daemon = Command::new("unshare")
             .args(["--mount", "--propagation=private", "buildkitd", "--root"])
             .arg(directory.join("state"))
+            .arg("--config")
+            .arg(config)
             .args(["--oci-worker-net=host", "--oci-worker-snapshotter=overlayfs"])
             .args(["--oci-worker-gc=false", "--containerd-worker=false", "--addr"])
             .arg(address(directory))
@@ -79,24 +93,18 @@ impl Buildkit {
         command
     }
 
-    /// Builds the Dockerfile in `dockerfile`, whose `base` is `base`, and writes it as an OCI archive if one is asked
-    /// for; what was said.
+    /// Builds the Dockerfile in `dockerfile`; what was said.
     pub(super) fn build(
         &self,
         dockerfile: &Path,
         context: &Path,
-        base: &Base,
-        archive: Option<&Path>,
+        arguments: &[String],
     ) -> Result<String, String> {
         let mut command = self.control();
         command.args(["build", "--progress=plain", "--frontend=dockerfile.v0"]);
         command.arg(format!("--local=dockerfile={}", dockerfile.display()));
         command.arg(format!("--local=context={}", context.display()));
-        command.arg(format!("--oci-layout=base={}", base.layout.display()));
-        command.arg(format!("--opt=context:base=oci-layout://base@{}", base.digest));
-        if let Some(archive) = archive {
-            command.arg(format!("--output=type=oci,dest={}", archive.display()));
-        }
+        command.args(arguments);
         let output = command.output().map_err(|e| format!("Cannot start buildctl: {e}"))?;
         let log = String::from_utf8_lossy(&output.stderr).into_owned();
         if output.status.success() { Ok(log) } else { Err(format!("buildctl failed:\n{log}")) }

@@ -1,0 +1,196 @@
+//! A last small layer, in which one line changed, built and pushed to docker-registry on loopback: by a machine that
+//! has all before it, and by one that has nothing but the team's cache. Beside BuildKit, if this machine has it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Bench, Row, SUITE, Stores,
+    app::application,
+    buildkit::Buildkit,
+    registry::{Registry, Took},
+    timing::median,
+    write,
+};
+
+const ROUNDS: usize = 5;
+
+pub(super) fn push(bench: &Bench) -> Result<Vec<Row>, String> {
+    let project = bench.at("push")?;
+    let spec = format!(
+        r#"let re = import "reimage.ncl" in
+{{
+  steps = {{
+    base | re.Debian = {{ suite = "{SUITE}", packages = ["python3", "ca-certificates"] }},
+    source | re.Copy = {{ from = re.local {{ path = "context/app" }}, to = "/opt/app" }},
+    app | re.Run = {{ from = [base, source], script = "python3 -m compileall -q /opt/app" }},
+    conf | re.Copy = {{ from = re.local {{ path = "context/conf" }}, to = "/etc/app.conf" }},
+  }},
+  images = {{
+    app | re.Image = {{ layers = [steps.app, steps.conf], tags = ["app:1"] }},
+    base | re.Image = {{ layers = [steps.base] }},
+  }},
+}} | re.Spec
+"#
+    );
+    write(&project.join("spec.ncl"), &spec)?;
+    application(&project.join("context/app"))?;
+    let registry = Registry::start(&bench.directory.join("registry"))?;
+    let us = Us { bench, store: bench.at("stores/push")?, project, host: registry.host() };
+    us.change("before")?;
+    us.push(&us.store, "base", "base:1", &[])?;
+    us.push(&us.store, "app", "app:us", &[])?;
+    let peer = Peer::start(&us, "buildkit")?;
+    let mut rows = changed(&us, peer.as_ref(), &registry)?;
+    drop(peer);
+    rows.extend(from_the_cache(&us, &registry)?);
+    Ok(rows)
+}
+
+/// What one way of doing it took, round by round.
+struct Ways(Vec<(&'static str, Vec<Took>)>);
+
+impl Ways {
+    fn add(&mut self, way: &'static str, took: Took) {
+        let Took { seconds, requests, bytes } = took;
+        println!("{seconds:9.4} s, {requests} requests, {bytes} bytes, {way}");
+        match self.0.iter_mut().find(|(name, _)| *name == way) {
+            Some((_, all)) => all.push(took),
+            None => self.0.push((way, vec![took])),
+        }
+    }
+
+    /// The first way is ours.
+    fn rows(&self, work: &'static str) -> Vec<Row> {
+        let time = |all: &[Took]| median(all.iter().map(|took| took.seconds).collect());
+        let Some(((what, ours), peers)) = self.0.split_first() else { return Vec::new() };
+        let row = |(peer, theirs): &(&'static str, Vec<Took>)| Row {
+            work,
+            peer,
+            theirs: time(theirs),
+            what,
+            ours: time(ours),
+        };
+        peers.iter().map(row).collect()
+    }
+}
+
+fn changed(us: &Us<'_>, peer: Option<&Peer>, registry: &Registry) -> Result<Vec<Row>, String> {
+    if let Some(peer) = peer {
+        peer.push(&[])?;
+    }
+    let mut ways = Ways(Vec::new());
+    for round in 0..ROUNDS {
+        us.change(&format!("changed {round}"))?;
+        ways.add("reimage push", registry.took(|| us.push(&us.store, "app", "app:us", &[]))?);
+        if let Some(peer) = peer {
+            ways.add("BuildKit", registry.took(|| peer.push(&[]))?);
+            us.change(&format!("changed again {round}"))?;
+            let rewritten = registry.took(|| peer.push(&rewrite()))?;
+            ways.add("BuildKit, times rewritten", rewritten);
+        }
+    }
+    for _ in 0..ROUNDS {
+        let again = registry.took(|| us.push(&us.store, "app", "app:us", &[]))?;
+        println!(
+            "{:9.4} s, {} requests, {} bytes, nothing changed",
+            again.seconds, again.requests, again.bytes
+        );
+    }
+    Ok(ways.rows("one line of the last layer changed, built and pushed"))
+}
+
+/// Machines with an empty store each.
+fn from_the_cache(us: &Us<'_>, registry: &Registry) -> Result<Vec<Row>, String> {
+    us.change("cached")?;
+    if !us.project.join("team.pub").exists() {
+        us.bench.reimage(&us.project, &us.store, &["cache", "keygen", "team"])?;
+    }
+    let cache = format!("oci://{}/cache", us.host);
+    let mut stores = Stores::new(us.bench.directory.join("stores/cached"))?;
+    let (first, trusted) = (stores.next(), ["--cache-trust", "team.pub"]);
+    us.push(&first, "app", "app:us", &["--cache-write", &cache, "--cache-key", "team"])?;
+    let reference = format!("type=registry,ref={}/cache:bk", us.host);
+    let peer = Peer::start(us, "buildkit")?;
+    if let Some(peer) = peer {
+        peer.push(&[format!("--export-cache={reference},mode=max")])?;
+    }
+    let mut ways = Ways(Vec::new());
+    for round in 0..ROUNDS {
+        us.change(&format!("elsewhere {round}"))?;
+        let store = stores.next();
+        let arguments = [&["--cache", &cache], &trusted[..]].concat();
+        ways.add("reimage push", registry.took(|| us.push(&store, "app", "app:us", &arguments))?);
+        if let Some(peer) = Peer::start(us, "buildkit")? {
+            let import = [format!("--import-cache={reference}")];
+            ways.add("BuildKit", registry.took(|| peer.push(&import))?);
+        }
+    }
+    Ok(ways.rows("the same on an empty machine with a cache in the registry"))
+}
+
+/// What makes BuildKit's layers have times that are not the clock's.
+fn rewrite() -> [String; 1] {
+    ["--opt=build-arg:SOURCE_DATE_EPOCH=1700000000".to_owned()]
+}
+
+/// We, building the project.
+struct Us<'a> {
+    bench: &'a Bench,
+    store: PathBuf,
+    project: PathBuf,
+    host: String,
+}
+
+impl Us<'_> {
+    /// Writes the file that is the last layer, as no run before it.
+    fn change(&self, text: &str) -> Result<(), String> {
+        let text = format!("{} {text}\n", std::process::id());
+        write(&self.project.join("context/conf"), &text)
+    }
+
+    fn push(
+        &self,
+        store: &Path,
+        image: &str,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<(), String> {
+        let (target, to) = (format!("images.{image}"), format!("{}/{name}", self.host));
+        let all = [&["push", &target, &to], arguments].concat();
+        self.bench.reimage(&self.project, store, &all).map(drop)
+    }
+}
+
+/// BuildKit, building the same on the same base.
+struct Peer {
+    daemon: Buildkit,
+    project: PathBuf,
+    host: String,
+}
+
+impl Peer {
+    fn start(us: &Us<'_>, directory: &str) -> Result<Option<Self>, String> {
+        let directory = us.bench.directory.join(directory);
+        let Some(daemon) = Buildkit::start(&directory, Some(&us.host))? else { return Ok(None) };
+        let dockerfile = format!(
+            "FROM {}/base:1\nCOPY app /opt/app\nRUN python3 -m compileall -q /opt/app\nCOPY conf /etc/app.conf\n",
+            us.host
+        );
+        fs::create_dir_all(us.project.join("docker")).map_err(|e| e.to_string())?;
+        fs::write(us.project.join("docker/Dockerfile"), dockerfile).map_err(|e| e.to_string())?;
+        Ok(Some(Self { daemon, project: us.project.clone(), host: us.host.clone() }))
+    }
+
+    fn push(&self, arguments: &[String]) -> Result<(), String> {
+        let rewritten = if arguments == rewrite() { ",rewrite-timestamp=true" } else { "" };
+        let output = format!(
+            "--output=type=image,push=true,oci-mediatypes=true,name={}/app:bk{rewritten}",
+            self.host
+        );
+        let (dockerfile, context) = (self.project.join("docker"), self.project.join("context"));
+        self.daemon.build(&dockerfile, &context, &[&[output], arguments].concat()).map(drop)
+    }
+}
