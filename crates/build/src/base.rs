@@ -12,7 +12,7 @@ use reimage_oci::{
     self as oci, Away, CONFIG, CarriedLayer, DOCKER_CONFIG, Descriptor, History, ImageConfig,
     Index, Manifest, Reference, ReferenceError, Session,
 };
-use reimage_plan::{Oci, OciPin, Pin, Plan, SkeletonPin, StepId, StepKind};
+use reimage_plan::{Oci, OciPin, Pin, Plan, StepId, StepKind};
 use reimage_registry::{Repository, flat, select};
 use thiserror::Error;
 
@@ -26,8 +26,8 @@ use crate::{
 
 mod layers;
 
-pub(crate) use layers::{BaseLayer, bring, is_here, step, unpack, unpacked_before};
-use layers::{all, diffs};
+use layers::all;
+pub(crate) use layers::{BaseLayer, bring, diffs, is_here, step, unpack, unpacked_before};
 
 /// An image that cannot be stood on.
 #[derive(Debug, Error)]
@@ -148,7 +148,7 @@ pub(crate) fn with_skeleton(
     let pin = OciPin { skeleton: None, ..pin };
     let base = read(engine, id, oci, &pin)?;
     let layers = all(engine, id, oci, &pin, &base)?;
-    let skeleton = skeleton::keep(engine, id, diffs(&layers))?;
+    let skeleton = skeleton::keep(engine, id, &layers)?;
     Ok(OciPin { skeleton: Some(skeleton), ..pin })
 }
 
@@ -160,11 +160,11 @@ pub(crate) fn fetched(
     pin: &OciPin,
     (sha256, size): (Sha256, u64),
 ) -> Result<Made, StepError> {
-    let is_skeleton = |pinned: &SkeletonPin| pinned.sha256 == sha256;
-    if pin.skeleton.as_ref().is_some_and(is_skeleton) && skeleton::find(engine, id, pin)?.is_none()
+    if let Some(pinned) = pin.skeleton.as_ref().filter(|pinned| pinned.sha256 == sha256)
+        && skeleton::file(engine, id, pinned)?.is_none()
     {
         // No registry has it: it is made of the layers.
-        all(engine, id, oci, pin, engine.base(id))?;
+        skeleton::keep(engine, id, &all(engine, id, oci, pin, engine.base(id))?)?;
     }
     by_digest(engine, id, sha256, |file| {
         if from_images(engine, (sha256, size), file)? || engine.cached_blob((sha256, size), file)? {

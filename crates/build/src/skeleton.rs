@@ -19,12 +19,13 @@ use reimage_castore::{
     DecodeError, Decoder, Diff, Digest, Encoder, LayerAction, Node, Sha256, Tree, TreePath, View,
 };
 use reimage_plan::{OciPin, SkeletonPin, StepId};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     StepError,
-    base::BaseError,
+    base::{BaseError, BaseLayer, diffs},
     debian::STATUS,
-    engine::Engine,
+    engine::{Engine, Made},
     sources::{blob, by_digest, by_digest_if_had},
 };
 
@@ -90,26 +91,23 @@ pub(crate) fn is_lacking(pin: &OciPin) -> bool {
     ours(pin).is_none()
 }
 
-/// The skeleton of layers that are here.
-fn of_layers(engine: &Engine<'_>, diffs: Vec<Arc<Diff>>) -> Result<Vec<u8>, StepError> {
-    let view = View::new(diffs.clone());
+/// Makes the skeleton of layers that are here, keeps it, and says what it is.
+pub(crate) fn keep(
+    engine: &Engine<'_>,
+    id: StepId,
+    layers: &[BaseLayer],
+) -> Result<SkeletonPin, StepError> {
+    let view = View::new(diffs(layers));
     let status = TreePath::new(STATUS).expect("a constant is a good path");
     let mut contents = Vec::new();
     if let Some(Node::File { digest, size: 1..=MAX_CONTENT }) =
         view.get(&status).map(|entry| &entry.node)
     {
-        contents.push(engine.store().read(digest)?);
+        contents.push(*digest);
     }
-    Ok(Skeleton { diffs, contents }.encode())
-}
-
-/// Makes the skeleton of layers that are here, keeps it, and says what it is.
-pub(crate) fn keep(
-    engine: &Engine<'_>,
-    id: StepId,
-    diffs: Vec<Arc<Diff>>,
-) -> Result<SkeletonPin, StepError> {
-    let bytes = of_layers(engine, diffs)?;
+    let bytes = contents.iter().map(|digest| engine.store().read(digest));
+    let skeleton = Skeleton { diffs: diffs(layers), contents: bytes.collect::<Result<_, _>>()? };
+    let bytes = skeleton.encode();
     let sha256 = Sha256::of(&bytes);
     by_digest(engine, id, sha256, |file| {
         // An earlier run may have begun it.
@@ -118,7 +116,10 @@ pub(crate) fn keep(
         Ok(file.write_all(&bytes)?)
     })?;
     let unpacker = LayerAction::OPERATION.to_owned();
-    Ok(SkeletonPin { unpacker, sha256, size: bytes.len() as u64 })
+    let pin = SkeletonPin { unpacker, sha256, size: bytes.len() as u64 };
+    let diffs = layers.iter().map(|layer| layer.digest).collect();
+    Known { diffs, contents }.keep(engine, &pin)?;
+    Ok(pin)
 }
 
 /// Fails if the layers, which are here, are not those of the skeleton that their pin names.
@@ -126,33 +127,88 @@ pub(crate) fn check(
     engine: &Engine<'_>,
     id: StepId,
     (image, pin): (&str, &OciPin),
-    diffs: Vec<Arc<Diff>>,
+    layers: &[BaseLayer],
 ) -> Result<(), StepError> {
     let Some(pinned) = ours(pin) else { return Ok(()) };
-    if keep(engine, id, diffs)? == *pinned {
+    let digests = layers.iter().map(|layer| layer.digest);
+    if known(engine, pinned)?.is_some_and(|known| digests.eq(known.diffs)) {
+        return Ok(());
+    }
+    if keep(engine, id, layers)? == *pinned {
         return Ok(());
     }
     Err(engine.error(id, BaseError::Skeleton { image: image.to_owned() }))
 }
 
-/// The skeleton that a pin names, as far as it can be had without the layers and can be read: from the store, a lock
-/// bundle, a cache. A rebuild takes nobody's word for what is in layers.
+/// The file of a skeleton, if it can be had without the layers: from the store, a lock bundle, a cache.
+pub(crate) fn file(
+    engine: &Engine<'_>,
+    id: StepId,
+    pinned: &SkeletonPin,
+) -> Result<Option<Made>, StepError> {
+    by_digest_if_had(engine, id, pinned.sha256, |file| {
+        Ok(engine.cached_blob((pinned.sha256, pinned.size), file)?)
+    })
+}
+
+/// The digests of what the layers change, lowest first, by the skeleton that a pin names, as far as it can be had without
+/// them and can be read. They are in the store, and so are contents that keys depend on. A rebuild takes nobody's word
+/// for what is in layers.
 pub(crate) fn find(
     engine: &Engine<'_>,
     id: StepId,
     pin: &OciPin,
-) -> Result<Option<Skeleton>, StepError> {
+) -> Result<Option<Vec<Digest>>, StepError> {
     let Some(pinned) = ours(pin).filter(|_| engine.context.rebuild.is_none()) else {
         return Ok(None);
     };
-    let file = by_digest_if_had(engine, id, pinned.sha256, |file| {
-        Ok(engine.cached_blob((pinned.sha256, pinned.size), file)?)
-    })?;
-    let Some(file) = file else { return Ok(None) };
+    let store = engine.store();
+    // No layer need be fetched for what is empty.
+    store.put(&[])?;
+    let count = pin.blobs.len().saturating_sub(1);
+    if let Some(Known { diffs, contents }) = known(engine, pinned)?
+        && diffs.len() == count
+        && diffs.iter().chain(&contents).all(|digest| store.has(digest))
+    {
+        return Ok(Some(diffs));
+    }
+    let Some(file) = file(engine, id, pinned)? else { return Ok(None) };
     let (digest, _) = blob(engine, id, &file)?;
-    let skeleton = Skeleton::decode(&engine.store().read(&digest)?).ok();
     // What cannot be read is found to be wrong when the layers are here.
-    Ok(skeleton.filter(|skeleton| skeleton.diffs.len() + 1 == pin.blobs.len()))
+    let Ok(Skeleton { diffs, contents }) = Skeleton::decode(&store.read(&digest)?) else {
+        return Ok(None);
+    };
+    if diffs.len() != count {
+        return Ok(None);
+    }
+    let contents = contents.iter().map(|content| store.put(content)).collect::<Result<_, _>>()?;
+    let diffs = diffs.into_iter().map(|diff| store.put_diff(diff)).collect::<Result<_, _>>()?;
+    let known = Known { diffs, contents };
+    known.keep(engine, pinned)?;
+    Ok(Some(known.diffs))
+}
+
+/// What was found in a skeleton, so that it need not be read again.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    diffs: Vec<Digest>,
+    contents: Vec<Digest>,
+}
+
+impl Known {
+    fn keep(&self, engine: &Engine<'_>, pinned: &SkeletonPin) -> Result<(), StepError> {
+        let bytes = serde_json::to_vec(self).expect("digests are text");
+        Ok(engine.store().put_memo(&known_key(pinned), &bytes)?)
+    }
+}
+
+fn known(engine: &Engine<'_>, pinned: &SkeletonPin) -> Result<Option<Known>, StepError> {
+    let memo = engine.store().memo(&known_key(pinned))?;
+    Ok(memo.and_then(|memo| serde_json::from_slice(&memo).ok()))
+}
+
+fn known_key(pinned: &SkeletonPin) -> Digest {
+    Digest::of(format!("reimage skeleton known 1\n{}\n", pinned.sha256).as_bytes())
 }
 
 #[cfg(test)]

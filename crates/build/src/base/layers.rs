@@ -18,7 +18,7 @@ use crate::{
     StepError,
     baseline::FILE_TIME,
     engine::{Engine, Made},
-    skeleton::{self, Skeleton},
+    skeleton,
     sources::blob,
     stack::Value,
 };
@@ -64,24 +64,18 @@ pub(crate) fn step(engine: &Engine<'_>, id: StepId, oci: &Oci) -> Result<Made, S
     Ok(Made::here(Value::Base(layers)))
 }
 
-pub(super) fn diffs(layers: &[BaseLayer]) -> Vec<Arc<Diff>> {
+pub(crate) fn diffs(layers: &[BaseLayer]) -> Vec<Arc<Diff>> {
     layers.iter().map(|layer| layer.diff.clone()).collect()
 }
 
-/// The layers as a skeleton has them, now in the store but for most contents.
+/// The layers as a skeleton has them; their diffs are in the store, and their contents come when they are needed.
 fn of_skeleton(
     engine: &Engine<'_>,
     base: &Base,
-    skeleton: Skeleton,
+    digests: Vec<Digest>,
 ) -> Result<Vec<BaseLayer>, StepError> {
-    let store = engine.store();
-    // No layer need be fetched for what is empty.
-    store.put(&[])?;
-    for content in &skeleton.contents {
-        store.put(content)?;
-    }
-    let layers = skeleton.diffs.into_iter().zip(&base.layers).map(|(diff, carried)| {
-        let digest = store.put_diff(diff.clone())?;
+    let layers = digests.into_iter().zip(&base.layers).map(|(digest, carried)| {
+        let diff = engine.store().diff(&digest)?;
         Ok(BaseLayer { diff, digest, carried: carried.clone() })
     });
     layers.collect()
@@ -109,7 +103,7 @@ pub(super) fn all(
         let (diff, carried) = (engine.store().diff(&digest)?, carried.clone());
         layers.push(BaseLayer { diff, digest, carried });
     }
-    skeleton::check(engine, id, (&oci.image, pin), diffs(&layers))?;
+    skeleton::check(engine, id, (&oci.image, pin), &layers)?;
     Ok(layers)
 }
 
