@@ -1,4 +1,4 @@
-//! A Debian root of some 1 GB as one layer: tar, both digests and compression, beside the encoder alone on all
+//! A Debian root of 1.6 GB as one layer: tar, both digests and compression, beside the encoder alone on all
 //! processors, and beside skopeo, buildah and crane compressing the same bytes; and how much memory a layer of 1 GiB
 //! takes.
 
@@ -51,7 +51,7 @@ let root = {{
     let peers = Peers { project: &project, plain: &plain, archive: &archive };
     let mut rows = Vec::new();
     for (compression, work) in
-        [("gzip", "a Debian root of 1 GB as one layer, gzip"), ("zstd", "the same, zstd")]
+        [("gzip", "a Debian root of 1.6 GB as one layer, gzip"), ("zstd", "the same, zstd")]
     {
         let ours = || {
             // Without its images the store still has every step's result.
