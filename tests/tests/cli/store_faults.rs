@@ -44,7 +44,7 @@ fn a_full_disk_at_every_moment() {
         assert!(ran.err().contains(hint), "{size}: {ran}");
         // With room again, what lies there is good enough to go on from.
         let room = format!(
-            "{mount}; \"$0\" build -q steps.a --store {store} || true; mount -o remount,size=128m {store}"
+            "{mount}; \"$0\" build -q steps.a --store {store} || true; mount -o remount,size=128m none {store}"
         );
         let ran = after(&env, &room, &["build", "steps.a", "--store", store]).expect(0);
         assert!(ran.out().ends_with(&whole), "{size}: {ran}");
