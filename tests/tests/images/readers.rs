@@ -28,6 +28,15 @@ fn skopeo_config(image: &str) -> serde_json::Value {
 }
 
 #[test]
+fn a_user_with_one_id_gets_a_tree_of_his_own() {
+    let env = everything(false);
+    let _ = env.as_plain_user(["build", "images.all"]).expect(0);
+    let saved = ["save", "all:gzip", "--format", "rootfs-dir", "-o", "root"];
+    let saved = env.as_plain_user(saved).expect(0);
+    assert!(saved.err().contains(" paths are yours, "), "{saved}");
+}
+
+#[test]
 fn one_image_through_every_exporter() {
     let env = everything(false);
     let built = env.reimage(["build"]).expect(0).out();

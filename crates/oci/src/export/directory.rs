@@ -107,7 +107,13 @@ fn set_attrs(entry: &Entry, at: &Path, not_kept: &mut NotKept) -> io::Result<()>
     let attrs = &entry.attrs;
     let mut mode = u32::from(attrs.mode);
     match lchown(at, Some(attrs.uid), Some(attrs.gid)) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+        // Who has one id can name no other: that is EINVAL.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+            ) =>
+        {
             not_kept.owners += 1;
             mode &= 0o1777;
         }
