@@ -2,6 +2,7 @@
 
 use std::{error::Error, io};
 
+use reimage_castore::empty;
 use reimage_http::parallel;
 use reimage_oci::{Away, Descriptor, Layout, LayoutError, Reference, Session};
 use reimage_remote::Blob;
@@ -59,8 +60,7 @@ fn fetch(
     let mut download = session.download(digest)?;
     for bundle in context.bundles.iter().filter(|bundle| bundle.has(&digest, size)) {
         // What an earlier run has begun is not as good.
-        download.file().set_len(0)?;
-        io::Seek::rewind(download.file())?;
+        empty(download.file())?;
         // One that is damaged is as none: it is fetched.
         if bundle.copy(&digest, download.file()).unwrap_or(false) {
             return Ok(download.commit()?);

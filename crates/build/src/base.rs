@@ -3,11 +3,11 @@
 use std::{
     error::Error,
     fs::File,
-    io::{self, Seek as _, Write as _},
+    io::{self, Write as _},
     sync::Arc,
 };
 
-use reimage_castore::Sha256;
+use reimage_castore::{Sha256, empty};
 use reimage_oci::{
     self as oci, Away, CONFIG, CarriedLayer, DOCKER_CONFIG, Descriptor, History, ImageConfig,
     Index, Manifest, Reference, ReferenceError, Session,
@@ -190,12 +190,10 @@ fn from_images(
 ) -> io::Result<bool> {
     let Ok(mut blob) = engine.context.layout.open_blob(sha256, size) else { return Ok(false) };
     // An earlier run may have begun it.
-    into.set_len(0)?;
-    into.rewind()?;
+    empty(into)?;
     let copied = io::copy(&mut blob, into).is_ok();
     if !copied {
-        into.set_len(0)?;
-        into.rewind()?;
+        empty(into)?;
     }
     Ok(copied)
 }

@@ -145,19 +145,33 @@ struct Origin {
 
 /// How contents come.
 enum How {
-    /// As a pack of a cache.
-    Pack(Blob),
-    /// As a layer of an image that a cache has.
-    Layer(Blob),
+    /// From a cache.
+    Cache(Cached),
     /// As the layer of this number of a base image, the one of this step.
     Base(StepId, usize, Arc<Vec<BaseLayer>>),
+}
+
+/// How a cache has contents.
+#[derive(Clone, Copy)]
+enum Cached {
+    /// As a pack.
+    Pack(Blob),
+    /// As a layer of an image.
+    Layer(Blob),
+}
+
+impl Cached {
+    fn blob(self) -> Blob {
+        let (Self::Pack(blob) | Self::Layer(blob)) = self;
+        blob
+    }
 }
 
 impl How {
     /// Bytes that are brought.
     fn size(&self) -> u64 {
         match self {
-            Self::Pack(blob) | Self::Layer(blob) => blob.size,
+            Self::Cache(cached) => cached.blob().size,
             Self::Base(_, at, layers) => layers[*at].carried.descriptor.size,
         }
     }
@@ -260,10 +274,10 @@ impl Engine<'_> {
                     return Ok(None);
                 }
                 for (blob, contents) in blobs.iter().zip(packs) {
-                    self.origins.add(How::Pack(*blob), contents);
+                    self.origins.add(How::Cache(Cached::Pack(*blob)), contents);
                 }
             }
-            Contents::Layer(blob) => self.origins.add(How::Layer(*blob), contents),
+            Contents::Layer(blob) => self.origins.add(How::Cache(Cached::Layer(*blob)), contents),
             Contents::Pinned => {}
         }
         // It is complete when its contents are.
@@ -307,9 +321,9 @@ impl Engine<'_> {
             }
             match (&origin.how, self.cache()) {
                 (How::Base(id, at, layers), _) => base::bring(self, *id, *at, layers),
-                (How::Pack(_) | How::Layer(_), None) => Ok(()),
-                (how, Some(cache)) => {
-                    let _ = take(self.store(), cache, how, &origin.contents);
+                (How::Cache(_), None) => Ok(()),
+                (How::Cache(cached), Some(cache)) => {
+                    let _ = take(self.store(), cache, *cached, &origin.contents);
                     Ok(())
                 }
             }
@@ -364,7 +378,7 @@ pub(crate) fn target(context: &Context<'_>, key: &Digest) -> Option<TargetOutput
             }
             let taken = packs.into_par_iter().zip(blobs).all(|(contents, blob)| {
                 context.store.missing(contents.iter().copied()).is_empty()
-                    || take(context.store, cache, &How::Pack(blob), &contents).is_ok()
+                    || take(context.store, cache, Cached::Pack(blob), &contents).is_ok()
             });
             let complete = taken && context.store.tree_is_complete(&digest).ok()?;
             complete.then_some(TargetOutput::Tree(digest))
@@ -399,19 +413,16 @@ fn taken_from<'a>(context: &'a Context<'_>) -> Option<&'a Cache> {
 /// Brings the encoding of a diff or tree into the store; false: it cannot be had.
 fn take_value(store: &Store, cache: &Cache, digest: Digest, (blob, size): (Blob, u64)) -> bool {
     store.has_sized(&digest, size)
-        || take(store, cache, &How::Pack(blob), &[(digest, size)]).is_ok()
+        || take(store, cache, Cached::Pack(blob), &[(digest, size)]).is_ok()
 }
 
-fn take(store: &Store, cache: &Cache, how: &How, contents: &[Content]) -> io::Result<()> {
-    let (How::Pack(blob) | How::Layer(blob)) = how else {
-        unreachable!("a layer of a base image is brought by its step")
-    };
-    let file = cache.get(*blob).ok_or(io::ErrorKind::NotFound)?;
+fn take(store: &Store, cache: &Cache, cached: Cached, contents: &[Content]) -> io::Result<()> {
+    let file = cache.get(cached.blob()).ok_or(io::ErrorKind::NotFound)?;
     // No pack has what is empty.
     store.put(&[]).map_err(io::Error::other)?;
-    match how {
-        How::Layer(_) => read_layer(store, contents, file),
-        _ => read_pack(store, contents, file),
+    match cached {
+        Cached::Pack(_) => read_pack(store, contents, file),
+        Cached::Layer(_) => read_layer(store, contents, file),
     }
 }
 

@@ -339,13 +339,24 @@ impl<'a> Engine<'a> {
         action: &ActionDigest,
         make: impl FnOnce() -> Result<Tree, StepError>,
     ) -> Result<Made, StepError> {
+        let always = self.pure_if_had(action, || make().map(Some))?;
+        Ok(always.expect("what was made is had"))
+    }
+
+    /// The same; none if `make` makes none.
+    pub(crate) fn pure_if_had(
+        &self,
+        action: &ActionDigest,
+        make: impl FnOnce() -> Result<Option<Tree>, StepError>,
+    ) -> Result<Option<Made>, StepError> {
         if let Some(made) = self.look_up(action)? {
-            return Ok(made);
+            return Ok(Some(made));
         }
-        let tree = Arc::new(make()?);
+        let Some(tree) = make()? else { return Ok(None) };
+        let tree = Arc::new(tree);
         let digest = self.store().put_tree(tree.clone())?;
         self.store().put_result(action, &ActionResult::new(Output::Tree(digest)))?;
-        Ok(Made { action: Some(*action), ..Made::here(Value::Tree(tree, digest)) })
+        Ok(Some(Made { action: Some(*action), ..Made::here(Value::Tree(tree, digest)) }))
     }
 
     /// What a complete result says, if there is one.

@@ -9,14 +9,11 @@
 //! contents that keys depend on, too, as bytes: the list of installed packages, if there is one
 //! ```
 
-use std::{
-    collections::BTreeSet,
-    io::{self, Write as _},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, io::Write as _, sync::Arc};
 
 use reimage_castore::{
     DecodeError, Decoder, Diff, Digest, Encoder, LayerAction, Node, Sha256, Tree, TreePath, View,
+    empty,
 };
 use reimage_plan::{OciPin, SkeletonPin, StepId};
 use serde::{Deserialize, Serialize};
@@ -111,8 +108,7 @@ pub(crate) fn keep(
     let sha256 = Sha256::of(&bytes);
     by_digest(engine, id, sha256, |file| {
         // An earlier run may have begun it.
-        file.set_len(0)?;
-        io::Seek::rewind(file)?;
+        empty(file)?;
         Ok(file.write_all(&bytes)?)
     })?;
     let unpacker = LayerAction::OPERATION.to_owned();

@@ -123,11 +123,7 @@ pub(crate) fn by_digest_if_had(
     fetch: impl FnOnce(&mut File) -> Result<bool, Box<dyn Error + Send + Sync>>,
 ) -> Result<Option<Made>, StepError> {
     let action = Action::Fetch(sha256).digest();
-    if let Some(made) = engine.look_up(&action)? {
-        return Ok(Some(made));
-    }
-    let Some(tree) = file_of(engine, id, sha256, fetch)? else { return Ok(None) };
-    engine.pure(&action, || Ok(tree)).map(Some)
+    engine.pure_if_had(&action, || file_of(engine, id, sha256, fetch))
 }
 
 /// The file of a digest that is not in the store.

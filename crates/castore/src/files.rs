@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, Metadata, TryLockError},
-    io::{self, Read},
+    io::{self, Read, Seek as _},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -27,6 +27,12 @@ pub fn read_full(mut from: impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// Takes what a file holds away: it is written from its beginning then.
+pub fn empty(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()
 }
 
 /// Bytes that a file takes on disk.

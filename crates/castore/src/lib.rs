@@ -33,7 +33,7 @@ pub use attrs::{Attrs, XattrError, xattr_allowed};
 pub use diff::{Change, Diff};
 pub use digest::{Digest, DigestError, Hasher, Sha256, Sha256Hasher, hex};
 pub use encoding::{DecodeError, Decoder, Encoder};
-pub use files::{disk_size, read_dir_sorted, read_full, remove_all};
+pub use files::{disk_size, empty, read_dir_sorted, read_full, remove_all};
 pub use fuzz::{FUZZ_TARGETS, FuzzTarget};
 pub use lay::LayError;
 pub use layout::{CAPABILITY_XATTR, DEVICE_XATTR, OWNER_XATTR};

@@ -6,11 +6,11 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{self, Read, Seek as _, Write as _},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
-use reimage_castore::{Sha256, Sha256Hasher, read_dir_sorted};
+use reimage_castore::{Sha256, Sha256Hasher, empty, read_dir_sorted};
 
 /// Begins the names of files that are being written.
 const TEMPORARY: &str = ".tmp-";
@@ -195,11 +195,6 @@ fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     file.as_file().set_permissions(mode)?;
     file.as_file().sync_all()?;
     file.persist(path).map(drop).map_err(|error| error.error)
-}
-
-fn empty(file: &mut File) -> io::Result<()> {
-    file.set_len(0)?;
-    file.rewind()
 }
 
 /// The digest of a file, whose bytes `each` is given; none if it is not there.

@@ -6,11 +6,11 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek as _},
+    io::{self, Read},
     sync::Arc,
 };
 
-use reimage_castore::{Digest, Sha256, Store};
+use reimage_castore::{Digest, Sha256, Store, empty};
 use reimage_plan::{OciPin, StepId};
 use reimage_remote::{Blob, Record, Upload};
 use serde::{Deserialize, Serialize};
@@ -52,8 +52,7 @@ impl Engine<'_> {
             return Ok(false);
         };
         // An earlier run may have begun it.
-        into.set_len(0)?;
-        into.rewind()?;
+        empty(into)?;
         io::copy(&mut blob, into)?;
         Ok(true)
     }

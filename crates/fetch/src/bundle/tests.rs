@@ -1,6 +1,6 @@
 //! Bundles, whole and damaged.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::{io::Seek as _, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 
