@@ -8,7 +8,6 @@ mod determinism;
 mod layer;
 pub(crate) mod packages;
 mod push;
-mod registry;
 mod timing;
 
 use std::{

@@ -32,9 +32,14 @@ pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String, String
 
 /// Runs a command to its end and keeps quiet, unless it fails.
 pub(crate) fn status(command: &mut Command) -> Result<(), String> {
+    output_of(command).map(drop)
+}
+
+/// What a command prints; its failure is the error.
+pub(crate) fn output_of(command: &mut Command) -> Result<String, String> {
     let output = command.output().map_err(|e| format!("Cannot start {command:?}: {e}"))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)))
 }

@@ -9,6 +9,7 @@ mod fuzz;
 mod machine;
 mod metadata;
 mod oracle;
+mod registry;
 mod repro;
 mod setup;
 #[cfg(test)]
@@ -27,7 +28,7 @@ usage: cargo xtask VERB [ARGUMENT..]
                  `real`: programs as people build them, whole build directories
   oracle [PART..] [--full] [--verbose]
                  Debian's own tools give the same: roots, packages (with --full), choices
-  bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, determinism, start
+  bench [NAME..] how fast it is, beside other tools: app, debian, chain, layer, push, determinism, start
   fuzz [TARGET..] [--seconds N]
                  every parser of foreign bytes under libFuzzer, for a minute each
   ci             check and test, as CI runs them";

@@ -13,7 +13,7 @@ use super::{
     timing::{pair, seconds},
     write,
 };
-use crate::command::{output, peak, status};
+use crate::command::{output, output_of, peak, status};
 
 /// What makes a root of the size, besides what a small one has.
 const LARGE: &str =
@@ -89,8 +89,9 @@ impl Peers<'_> {
         let packed = self.project.join("packed");
         let buildah = self.buildah();
         let container = output_of(buildah().args(["from", "scratch"]))?;
-        status(buildah().args(["add", "-q", &container]).arg(self.archive).arg("/"))?;
-        status(buildah().args(["commit", "-q", "--rm", &container, "layer"]))?;
+        let container = container.trim();
+        status(buildah().args(["add", "-q", container]).arg(self.archive).arg("/"))?;
+        status(buildah().args(["commit", "-q", "--rm", container, "layer"]))?;
         let profile = format!("{compression}-1");
         let encoder: Work<'a> = Box::new(move || {
             let bench = ["bench", "-q", "--package", "reimage-oci", "--bench", "encoder", "--"];
@@ -143,15 +144,6 @@ impl Peers<'_> {
     fn remove(&self) -> Result<(), String> {
         ["buildah", "packed"].iter().try_for_each(|name| remove(&self.project.join(name)))
     }
-}
-
-/// What a command prints.
-fn output_of(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(|e| format!("Cannot start {command:?}: {e}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    }
-    Err(format!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// Packs 1 GiB in one layer, most of it in one file, and says how much memory that took at most.

@@ -10,12 +10,17 @@ use super::{
     Bench, Row, SUITE, Stores,
     app::application,
     buildkit::Buildkit,
-    registry::{Registry, Took},
-    timing::median,
+    timing::{median, seconds},
     write,
 };
+use crate::registry::Registry;
 
 const ROUNDS: usize = 5;
+
+/// What is said of the image that BuildKit pushes, and with which argument its layers have times that are not the clock's.
+const PLAIN: &str = "";
+const REWRITTEN: &str = ",rewrite-timestamp=true";
+const EPOCH: &str = "--opt=build-arg:SOURCE_DATE_EPOCH=1700000000";
 
 pub(super) fn push(bench: &Bench) -> Result<Vec<Row>, String> {
     let project = bench.at("push")?;
@@ -42,11 +47,35 @@ pub(super) fn push(bench: &Bench) -> Result<Vec<Row>, String> {
     us.change("before")?;
     us.push(&us.store, "base", "base:1", &[])?;
     us.push(&us.store, "app", "app:us", &[])?;
-    let peer = Peer::start(&us, "buildkit")?;
+    let peer = Peer::start(&us)?;
     let mut rows = changed(&us, peer.as_ref(), &registry)?;
     drop(peer);
     rows.extend(from_the_cache(&us, &registry)?);
     Ok(rows)
+}
+
+/// What something took.
+#[derive(Clone, Copy)]
+struct Took {
+    seconds: f64,
+    /// That the registry answered.
+    requests: usize,
+    /// Over the loopback device, both ways.
+    bytes: u64,
+}
+
+/// Does `work` and says what it took.
+fn took(registry: &Registry, work: impl FnOnce() -> Result<(), String>) -> Result<Took, String> {
+    let (requests, bytes) = (registry.requests()?, loopback()?);
+    let seconds = seconds(work)?;
+    Ok(Took { seconds, requests: registry.requests()? - requests, bytes: loopback()? - bytes })
+}
+
+/// Bytes that the loopback device has carried.
+fn loopback() -> Result<u64, String> {
+    let path = "/sys/class/net/lo/statistics/rx_bytes";
+    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    text.trim().parse().map_err(|_| format!("{path} holds no number"))
 }
 
 /// What one way of doing it took, round by round.
@@ -79,21 +108,21 @@ impl Ways {
 
 fn changed(us: &Us<'_>, peer: Option<&Peer>, registry: &Registry) -> Result<Vec<Row>, String> {
     if let Some(peer) = peer {
-        peer.push(&[])?;
+        peer.push(PLAIN, &[])?;
     }
     let mut ways = Ways(Vec::new());
     for round in 0..ROUNDS {
         us.change(&format!("changed {round}"))?;
-        ways.add("reimage push", registry.took(|| us.push(&us.store, "app", "app:us", &[]))?);
+        ways.add("reimage push", took(registry, || us.push(&us.store, "app", "app:us", &[]))?);
         if let Some(peer) = peer {
-            ways.add("BuildKit", registry.took(|| peer.push(&[]))?);
+            ways.add("BuildKit", took(registry, || peer.push(PLAIN, &[]))?);
             us.change(&format!("changed again {round}"))?;
-            let rewritten = registry.took(|| peer.push(&rewrite()))?;
+            let rewritten = took(registry, || peer.push(REWRITTEN, &[EPOCH.to_owned()]))?;
             ways.add("BuildKit, times rewritten", rewritten);
         }
     }
     for _ in 0..ROUNDS {
-        let again = registry.took(|| us.push(&us.store, "app", "app:us", &[]))?;
+        let again = took(registry, || us.push(&us.store, "app", "app:us", &[]))?;
         println!(
             "{:9.4} s, {} requests, {} bytes, nothing changed",
             again.seconds, again.requests, again.bytes
@@ -113,27 +142,22 @@ fn from_the_cache(us: &Us<'_>, registry: &Registry) -> Result<Vec<Row>, String> 
     let (first, trusted) = (stores.next(), ["--cache-trust", "team.pub"]);
     us.push(&first, "app", "app:us", &["--cache-write", &cache, "--cache-key", "team"])?;
     let reference = format!("type=registry,ref={}/cache:bk", us.host);
-    let peer = Peer::start(us, "buildkit")?;
+    let peer = Peer::start(us)?;
     if let Some(peer) = peer {
-        peer.push(&[format!("--export-cache={reference},mode=max")])?;
+        peer.push(PLAIN, &[format!("--export-cache={reference},mode=max")])?;
     }
     let mut ways = Ways(Vec::new());
     for round in 0..ROUNDS {
         us.change(&format!("elsewhere {round}"))?;
         let store = stores.next();
         let arguments = [&["--cache", &cache], &trusted[..]].concat();
-        ways.add("reimage push", registry.took(|| us.push(&store, "app", "app:us", &arguments))?);
-        if let Some(peer) = Peer::start(us, "buildkit")? {
+        ways.add("reimage push", took(registry, || us.push(&store, "app", "app:us", &arguments))?);
+        if let Some(peer) = Peer::start(us)? {
             let import = [format!("--import-cache={reference}")];
-            ways.add("BuildKit", registry.took(|| peer.push(&import))?);
+            ways.add("BuildKit", took(registry, || peer.push(PLAIN, &import))?);
         }
     }
     Ok(ways.rows("the same on an empty machine with a cache in the registry"))
-}
-
-/// What makes BuildKit's layers have times that are not the clock's.
-fn rewrite() -> [String; 1] {
-    ["--opt=build-arg:SOURCE_DATE_EPOCH=1700000000".to_owned()]
 }
 
 /// We, building the project.
@@ -172,8 +196,8 @@ struct Peer {
 }
 
 impl Peer {
-    fn start(us: &Us<'_>, directory: &str) -> Result<Option<Self>, String> {
-        let directory = us.bench.directory.join(directory);
+    fn start(us: &Us<'_>) -> Result<Option<Self>, String> {
+        let directory = us.bench.directory.join("buildkit");
         let Some(daemon) = Buildkit::start(&directory, Some(&us.host))? else { return Ok(None) };
         let dockerfile = format!(
             "FROM {}/base:1\nCOPY app /opt/app\nRUN python3 -m compileall -q /opt/app\nCOPY conf /etc/app.conf\n",
@@ -184,10 +208,9 @@ impl Peer {
         Ok(Some(Self { daemon, project: us.project.clone(), host: us.host.clone() }))
     }
 
-    fn push(&self, arguments: &[String]) -> Result<(), String> {
-        let rewritten = if arguments == rewrite() { ",rewrite-timestamp=true" } else { "" };
+    fn push(&self, attributes: &str, arguments: &[String]) -> Result<(), String> {
         let output = format!(
-            "--output=type=image,push=true,oci-mediatypes=true,name={}/app:bk{rewritten}",
+            "--output=type=image,push=true,oci-mediatypes=true,name={}/app:bk{attributes}",
             self.host
         );
         let (dockerfile, context) = (self.project.join("docker"), self.project.join("context"));

@@ -3,21 +3,17 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
+    process::Command,
 };
 
-use crate::{command::status, setup};
+use crate::{command::status, registry::Registry, setup};
 
 /// The registry with the image, and a machine of its own that pushed it.
 pub(super) struct Base {
     reimage: PathBuf,
     directory: PathBuf,
-    host: String,
-    registry: Child,
+    registry: Registry,
 }
 
 impl Base {
@@ -30,26 +26,8 @@ impl Base {
         let io = |e: std::io::Error| format!("{shown}: {e}");
         fs::create_dir_all(&directory).map_err(io)?;
         status(Command::new("cp").arg("-r").arg(root.join("xtask/src/repro/base")).arg(&example))?;
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|free| free.local_addr());
-        let port = free.map_err(io)?.port();
-        let config = directory.join("config.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n\
-             storage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
-            directory.join("data").display()
-        );
-        fs::write(&config, text).map_err(io)?;
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
-        let registry = command.spawn().map_err(|e| format!("Cannot start {command:?}: {e}"))?;
-        let (reimage, host) = (reimage.to_owned(), format!("127.0.0.1:{port}"));
-        let base = Self { reimage, directory, host, registry };
-        for _ in 0..100 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
+        let registry = Registry::start(&directory.join("registry"))?;
+        let base = Self { reimage: reimage.to_owned(), directory, registry };
         status(base.command(&["push", "below.ncl#images.python"]).arg(base.name("base")))?;
         for other in ["below.ncl", "reimage.lock"] {
             fs::remove_file(example.join(other)).map_err(io)?;
@@ -89,7 +67,7 @@ impl Base {
     }
 
     fn name(&self, name: &str) -> String {
-        format!("{}/{name}:1", self.host)
+        format!("{}/{name}:1", self.registry.host())
     }
 
     fn manifest(&self, name: &str) -> Result<serde_json::Value, String> {
@@ -111,8 +89,6 @@ impl Base {
 
 impl Drop for Base {
     fn drop(&mut self) {
-        let _ = self.registry.kill();
-        let _ = self.registry.wait();
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

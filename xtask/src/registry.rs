@@ -1,4 +1,4 @@
-//! docker-registry on loopback, for the time of a benchmark, and what travels to it.
+//! docker-registry on loopback, for as long as somebody needs it, and how much it is asked.
 
 use std::{
     fs::{self, File},
@@ -9,31 +9,21 @@ use std::{
     time::Duration,
 };
 
-use super::{remove, timing::seconds};
+use crate::machine::remove;
 
 /// How often a new registry is asked whether it is there, and how long it is waited for in between.
 const TRIES: (u32, Duration) = (100, Duration::from_millis(100));
 
 /// A running registry; what is in it goes with it.
-pub(super) struct Registry {
+pub(crate) struct Registry {
     server: Child,
     directory: PathBuf,
     port: u16,
 }
 
-/// What something took.
-#[derive(Clone, Copy)]
-pub(super) struct Took {
-    pub(super) seconds: f64,
-    /// That the registry answered.
-    pub(super) requests: usize,
-    /// Over the loopback device, both ways.
-    pub(super) bytes: u64,
-}
-
 impl Registry {
     /// Starts an empty one that keeps everything in `directory`.
-    pub(super) fn start(directory: &Path) -> Result<Self, String> {
+    pub(crate) fn start(directory: &Path) -> Result<Self, String> {
         remove(directory)?;
         let failed = |e: std::io::Error| format!("{}: {e}", directory.display());
         fs::create_dir_all(directory).map_err(failed)?;
@@ -65,19 +55,12 @@ impl Registry {
     }
 
     /// `HOST:PORT`
-    pub(super) fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Does `work` and says what it took.
-    pub(super) fn took<T>(&self, work: impl FnOnce() -> Result<T, String>) -> Result<Took, String> {
-        let (requests, bytes) = (self.requests()?, loopback()?);
-        let seconds = seconds(work)?;
-        Ok(Took { seconds, requests: self.requests()? - requests, bytes: loopback()? - bytes })
-    }
-
     /// How many requests it has answered: a line of its log each.
-    fn requests(&self) -> Result<usize, String> {
+    pub(crate) fn requests(&self) -> Result<usize, String> {
         let log = fs::read_to_string(self.directory.join("requests")).map_err(|e| e.to_string())?;
         Ok(log.lines().filter(|line| line.contains(" HTTP/1.1\" ")).count())
     }
@@ -89,11 +72,4 @@ impl Drop for Registry {
         let _ = self.server.wait();
         let _ = remove(&self.directory);
     }
-}
-
-/// Bytes that the loopback device has carried.
-fn loopback() -> Result<u64, String> {
-    let path = "/sys/class/net/lo/statistics/rx_bytes";
-    let text = fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
-    text.trim().parse().map_err(|_| format!("{path} holds no number"))
 }
